@@ -20,9 +20,11 @@ pub struct StartPlan {
     pub root: RootPlan,
     /// Mounts inside the root, in order.
     pub mounts: Vec<MountStep>,
-    /// Device nodes below the root, made (or bound, in a user namespace) after the mounts.
+    /// Device nodes below the root, the usual ones (`/dev/null` and so on) included, made (or bound, in a user
+    /// namespace) after the mounts; `/dev/console` of a terminal isn't among them.
     pub devices: Vec<DeviceNode>,
-    /// Symbolic links to make below the root: path and target.
+    /// Symbolic links to make below the root (path and target), `/dev/fd`, `/dev/ptmx` and so on; one that is there
+    /// with the same target is right.
     pub links: Vec<(String, String)>,
     /// Kernel parameters: path below /proc/sys and value.
     pub sysctls: Vec<(String, String)>,
@@ -55,6 +57,8 @@ pub struct NamespacePlan {
     pub gid_map: Vec<(u32, u32, u32)>,
     /// Bring up `lo` in a new network namespace.
     pub loopback_up: bool,
+    /// A new time namespace's offsets: clock (`monotonic`, `boottime`), seconds, nanoseconds.
+    pub time_offsets: Vec<(String, i64, u32)>,
 }
 
 /// The control groups of the container: made, limited and removed by whoever prepares the start, entered by the child.
@@ -64,7 +68,11 @@ pub struct CgroupPlan {
     pub v2: Option<String>,
     /// Directories in v1 hierarchies: entered by writing 0 into each one's `tasks`.
     pub v1: Vec<String>,
-    /// Files to write before the first process is born, in order.
+    /// Files of v1 `cpuset` directories that must not be empty, outermost first: an empty one gets the content of the
+    /// same file in the parent directory, before anything of `writes`.
+    pub inherit: Vec<String>,
+    /// Files to write before the first process is born, in order; all directories are there by then. Those that turn
+    /// a controller on for the directories below (`cgroup.subtree_control`) come first.
     pub writes: Vec<CgroupWrite>,
     /// The eBPF program for device access in `v2`: 8-byte instructions; empty: none.
     pub device_program: Vec<u64>,
@@ -88,7 +96,8 @@ pub struct RootPlan {
     pub path: Option<String>,
     /// Make it read-only at last.
     pub readonly: bool,
-    /// `MS_*` propagation flag of the root, applied recursively to the copied mount tree first (0: private).
+    /// `MS_*` propagation flags (`MS_SLAVE | MS_REC` and so on) of the root once the container is in it (0: private).
+    /// The host never sees a mount of the set-up itself, whatever this says.
     pub propagation: u64,
 }
 
@@ -107,7 +116,9 @@ pub enum MountStep {
         attributes: u64,
         /// Where, inside the root; missing directories are made.
         target: String,
-        /// Copy the target directory's content in first (`tmpcopyup`).
+        /// `MS_*` propagation flags (0: private).
+        propagation: u64,
+        /// Copy the target directory's content in first (`tmpcopyup`); a read-only mount is made so afterwards.
         copy_up: bool,
     },
     /// A file or directory of the host.
@@ -124,10 +135,11 @@ pub enum MountStep {
         clear: u64,
         /// Apply `set` and `clear` to the mounts below it too.
         attributes_recursive: bool,
-        /// `MS_*` propagation flags (`MS_PRIVATE | MS_REC` and so on; 0: leave as it is after the root's).
+        /// `MS_*` propagation flags (`MS_PRIVATE | MS_REC` and so on); 0 leaves what the clone of the source has,
+        /// which is the source's own peer group.
         propagation: u64,
-        /// The inside names by which only this mount's owner shows: unused maps are empty.
-        idmap: Option<String>,
+        /// Shift the owners of the files by these maps; without it, owners show as they are.
+        id_map: Option<IdMap>,
     },
     /// The container's own control groups.
     Cgroup {
@@ -143,6 +155,15 @@ pub enum MountStep {
         /// Without a new cgroup namespace: host directories to bind instead of mounting, in the order of `v1` (one for cgroup2).
         binds: Vec<String>,
     },
+}
+
+/// Maps for the owners of a mount's files or of a user namespace: (inside, outside, count).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// Users.
+    pub uid: Vec<(u32, u32, u32)>,
+    /// Groups.
+    pub gid: Vec<(u32, u32, u32)>,
 }
 
 /// A device node.
@@ -201,6 +222,31 @@ pub struct ProcessPlan {
     pub apparmor_profile: Option<String>,
     /// SELinux label to enter at exec.
     pub selinux_label: Option<String>,
+    /// The persona given to personality(2).
+    pub personality: Option<u32>,
+    /// The value given to ioprio_set(2): class and level.
+    pub io_priority: Option<u32>,
+    /// The scheduling policy.
+    pub scheduler: Option<Scheduler>,
+}
+
+/// What sched_setattr(2) gets; units are the kernel's (nanoseconds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduler {
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*` bits.
+    pub flags: u64,
+    /// The nice value, for the normal policies.
+    pub nice: i32,
+    /// The priority, for the real-time policies.
+    pub priority: u32,
+    /// Run time, for the deadline policy.
+    pub runtime: u64,
+    /// Deadline.
+    pub deadline: u64,
+    /// Period.
+    pub period: u64,
 }
 
 /// The five capability sets.
