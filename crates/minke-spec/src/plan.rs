@@ -129,12 +129,14 @@ pub enum MountStep {
         target: String,
         /// With the mounts below it.
         recursive: bool,
-        /// `MOUNT_ATTR_*` bits to set.
+        /// `MOUNT_ATTR_*` bits to set on this mount alone; with an access time bit, `clear` has the whole time mask.
         set: u64,
-        /// `MOUNT_ATTR_*` bits to clear.
+        /// `MOUNT_ATTR_*` bits to clear on this mount alone.
         clear: u64,
-        /// Apply `set` and `clear` to the mounts below it too.
-        attributes_recursive: bool,
+        /// Bits to set on it and on the mounts below it, before `set` (`rro` and the like).
+        set_recursive: u64,
+        /// Bits to clear on it and on the mounts below it, before `clear`.
+        clear_recursive: u64,
         /// `MS_*` propagation flags (`MS_PRIVATE | MS_REC` and so on); 0 leaves what the clone of the source has,
         /// which is the source's own peer group.
         propagation: u64,
