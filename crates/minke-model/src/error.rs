@@ -46,7 +46,10 @@ impl Error {
     }
 
     /// Keeps the cause, which [`fmt::Display`] appends after a colon.
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Self {
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -106,7 +109,9 @@ pub trait Context<T> {
     fn with_context(self, message: impl FnOnce() -> String) -> Result<T>;
 }
 
-impl<T, E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> Context<T> for std::result::Result<T, E> {
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> Context<T>
+    for std::result::Result<T, E>
+{
     fn context(self, message: impl Into<String>) -> Result<T> {
         self.map_err(|source| Error::system(message).with_source(source))
     }

@@ -1,5 +1,18 @@
 //! The nouns of minke: parsed, printed and compared, never acted upon. No I/O happens here.
 
+pub mod digest;
+pub mod duration;
+pub mod env;
 pub mod error;
+pub mod image;
+pub mod mount;
+pub mod platform;
+pub mod reference;
+pub mod restart_policy;
+pub mod signal;
+pub mod size;
 
+pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};
+pub use platform::Platform;
+pub use reference::{AnyReference, Reference};
