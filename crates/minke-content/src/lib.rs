@@ -1,1 +1,260 @@
-//! minke-content
+//! Content-addressed blobs: ingest, verify, commit, read, list, remove. Shared by the store and the registry.
+//! Must never know what a blob means, nor delete one on its own account: its owner collects.
+//!
+//! ```text
+//! <root>/blobs/sha256/ab/ab…   committed blobs: whole and on disk, or not there
+//! <root>/ingest/…              bytes on their way in; dropped by the next `open`
+//! ```
+//!
+//! | call | what it does |
+//! |---|---|
+//! | [`ContentStore::open`] | opens or makes a store, dropping half-finished ingests |
+//! | [`ContentStore::ingest`] | starts an [`Ingest`]: `io::Write`, hashing, limited |
+//! | [`Ingest::commit`] | verifies, syncs and names the blob |
+//! | [`ContentStore::reader`], [`ContentStore::read`], [`ContentStore::read_range`] | read |
+//! | [`ContentStore::verify`] | reads a blob again and compares its digest |
+//! | [`ContentStore::lease`] | shields a digest from [`ContentStore::remove`] for as long as the lease lives |
+
+mod ingest;
+mod lease;
+
+pub use ingest::Ingest;
+pub use lease::Lease;
+
+use lease::Leases;
+use minke_model::{Context, Digest, Error, Result};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The digest and length of committed content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// The sha256 digest of the bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// A directory of blobs; cheap to clone, used from many threads.
+#[derive(Clone, Debug)]
+pub struct ContentStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    blobs: PathBuf,
+    ingest: PathBuf,
+    next: AtomicU64,
+    leases: Leases,
+}
+
+impl ContentStore {
+    /// Opens the store below `root`, making its directories and dropping what an earlier process
+    /// had not committed. One process at a time may have a store open.
+    pub fn open(root: &Path) -> Result<Self> {
+        let (blobs, ingest) = (root.join("blobs/sha256"), root.join("ingest"));
+        for directory in [&blobs, &ingest] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        }
+        for entry in fs::read_dir(&ingest).context("cannot list unfinished content")? {
+            let path = entry.context("cannot list unfinished content")?.path();
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let inner = Inner { blobs, ingest, next: AtomicU64::new(0), leases: Leases::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Starts an ingest of at most `limit` bytes.
+    pub fn ingest(&self, limit: u64) -> Result<Ingest> {
+        let name = self.inner.next.fetch_add(1, Ordering::Relaxed).to_string();
+        Ingest::start(self.clone(), self.inner.ingest.join(name), limit)
+    }
+
+    /// Ingests everything that `reader` gives, at most `limit` bytes, and commits it; the content
+    /// must have the digest `expected` where one is given.
+    pub fn ingest_reader(
+        &self,
+        reader: &mut dyn Read,
+        limit: u64,
+        expected: Option<&Digest>,
+    ) -> Result<Blob> {
+        let mut ingest = self.ingest(limit)?;
+        io::copy(reader, &mut ingest).context("cannot take in content")?;
+        ingest.commit(expected)
+    }
+
+    /// Ingests a document held in memory.
+    pub fn ingest_bytes(&self, bytes: &[u8]) -> Result<Blob> {
+        self.ingest_reader(&mut &bytes[..], bytes.len() as u64, None)
+    }
+
+    /// Whether the blob is here.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.path(digest).is_ok_and(|path| path.exists())
+    }
+
+    /// The length of a blob, or `None` if it is not here.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::metadata(self.path(digest).ok()?).ok()?;
+        Some(metadata.len())
+    }
+
+    /// Opens a blob for reading and seeking; [`minke_model::ErrorKind::NotFound`] if it is not here.
+    pub fn reader(&self, digest: &Digest) -> Result<File> {
+        match File::open(self.path(digest)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::not_found(format!("content {digest} is not here")))
+            }
+            opened => opened.with_context(|| format!("cannot open content {digest}")),
+        }
+    }
+
+    /// Reads a whole blob of at most `limit` bytes.
+    pub fn read(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reader = self.reader(digest)?;
+        let read = reader.take(limit + 1).read_to_end(&mut bytes);
+        read.with_context(|| format!("cannot read content {digest}"))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::invalid(format!("content {digest} is longer than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads `length` bytes from `offset`, fewer where the blob ends before.
+    pub fn read_range(&self, digest: &Digest, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let mut reader = self.reader(digest)?;
+        let mut bytes = Vec::new();
+        let read = reader.seek(SeekFrom::Start(offset));
+        let read = read.and_then(|_| reader.take(length as u64).read_to_end(&mut bytes));
+        read.with_context(|| format!("cannot read content {digest}"))?;
+        Ok(bytes)
+    }
+
+    /// Reads a blob again and compares its digest: `false` says that its bytes have changed.
+    pub fn verify(&self, digest: &Digest) -> Result<bool> {
+        let mut reader = self.reader(digest)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut buffer).with_context(|| format!("cannot read content {digest}"))? {
+                0 => return Ok(Digest::sha256(&hasher.finalize()) == *digest),
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+    }
+
+    /// Shields `digest` from [`Self::remove`] until the lease is dropped; the blob need not be here yet.
+    pub fn lease(&self, digest: &Digest) -> Lease {
+        self.inner.leases.take(digest)
+    }
+
+    /// Removes a blob unless somebody holds a lease on it; says whether it is gone.
+    pub fn remove(&self, digest: &Digest) -> Result<bool> {
+        let path = self.path(digest)?;
+        self.inner.leases.unless_held(digest, || match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove content {digest}"))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// Every blob that is here, in no order.
+    pub fn list(&self) -> Result<Vec<Blob>> {
+        let mut blobs = Vec::new();
+        for shard in fs::read_dir(&self.inner.blobs).context("cannot list content")? {
+            for entry in
+                fs::read_dir(shard.context("cannot list content")?.path()).context("cannot list content")?
+            {
+                let entry = entry.context("cannot list content")?;
+                let Ok(digest) = Digest::from_hex(&entry.file_name().to_string_lossy()) else { continue };
+                blobs.push(Blob { digest, size: entry.metadata().context("cannot list content")?.len() });
+            }
+        }
+        Ok(blobs)
+    }
+
+    fn path(&self, digest: &Digest) -> Result<PathBuf> {
+        if digest.algorithm() != "sha256" {
+            return Err(Error::invalid(format!("unsupported digest algorithm: {}", digest.algorithm())));
+        }
+        let hex = digest.hex();
+        Ok(self.inner.blobs.join(&hex[..2]).join(hex))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minke_model::ErrorKind;
+    use std::io::Write;
+
+    fn store() -> (tempfile::TempDir, ContentStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(directory.path()).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn what_was_committed_is_read_whole_and_in_ranges_and_listed() {
+        let (_directory, store) = store();
+        let blob = store.ingest_bytes(b"hello world").unwrap();
+        assert_eq!(blob.digest.hex(), "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
+        assert_eq!(store.read(&blob.digest, 100).unwrap(), b"hello world");
+        assert_eq!(store.read_range(&blob.digest, 6, 100).unwrap(), b"world");
+        assert_eq!(store.list().unwrap(), [blob.clone()]);
+        assert!(store.read(&blob.digest, 3).is_err());
+        assert!(store.verify(&blob.digest).unwrap());
+        assert_eq!(store.ingest_bytes(b"hello world").unwrap(), blob);
+    }
+
+    #[test]
+    fn content_with_another_digest_or_over_the_limit_leaves_nothing() {
+        let (directory, store) = store();
+        let other = Digest::sha256(&[1; 32]);
+        let error = store.ingest_reader(&mut &b"x"[..], 10, Some(&other)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidParameter);
+        assert!(store.ingest_reader(&mut &b"12345"[..], 4, None).is_err());
+        assert!(store.list().unwrap().is_empty());
+        assert_eq!(fs::read_dir(directory.path().join("ingest")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_ingest_cut_off_by_a_crash_is_dropped_at_the_next_open() {
+        let (directory, store) = store();
+        let mut ingest = store.ingest(10).unwrap();
+        ingest.write_all(b"half").unwrap();
+        std::mem::forget(ingest);
+        assert_eq!(fs::read_dir(directory.path().join("ingest")).unwrap().count(), 1);
+        ContentStore::open(directory.path()).unwrap();
+        assert_eq!(fs::read_dir(directory.path().join("ingest")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn changed_bytes_are_noticed_by_verify() {
+        let (directory, store) = store();
+        let blob = store.ingest_bytes(b"good").unwrap();
+        let hex = blob.digest.hex();
+        fs::write(directory.path().join("blobs/sha256").join(&hex[..2]).join(hex), b"evil").unwrap();
+        assert!(!store.verify(&blob.digest).unwrap());
+    }
+
+    #[test]
+    fn a_leased_blob_is_not_removed() {
+        let (_directory, store) = store();
+        let blob = store.ingest_bytes(b"x").unwrap();
+        let lease = store.lease(&blob.digest);
+        assert!(!store.remove(&blob.digest).unwrap());
+        drop(lease);
+        assert!(store.remove(&blob.digest).unwrap());
+        assert!(!store.contains(&blob.digest));
+        assert_eq!(store.reader(&blob.digest).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
