@@ -1,0 +1,27 @@
+//! The container: its configuration, and what create, inspect, list, wait and the other verbs take and answer.
+
+mod config;
+mod create;
+mod host_config;
+mod inspect;
+mod mount;
+mod queries;
+mod resources;
+mod state;
+mod summary;
+
+pub use config::{ContainerConfig, HealthConfig};
+pub use create::{ContainerCreateRequest, ContainerCreateResponse, ContainerWaitResponse, WaitError};
+pub use host_config::{HostConfig, LogConfig, RestartPolicy};
+pub use inspect::{ContainerInspect, DriverData};
+pub use mount::{
+    BindOptions, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeDriverConfig, VolumeOptions,
+};
+pub use queries::{
+    AttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
+    ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, KillQuery, LogsQuery, ResizeQuery,
+    WaitQuery,
+};
+pub use resources::{DeviceMapping, DeviceRequest, ThrottleDevice, Ulimit, WeightDevice};
+pub use state::{ContainerState, Health, HealthResult, HealthSummary};
+pub use summary::{ContainerSummary, HostConfigSummary, NetworkSettingsSummary, PortSummary};

@@ -1,0 +1,117 @@
+//! What a container says of its networks. The network objects themselves are not here yet.
+#![allow(missing_docs, reason = "fields carry the names and meanings of the specification")]
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::StringMap;
+use crate::omit::zero;
+
+/// From `port/protocol` to the host's addresses it is published at; `None` is a port that is only exposed.
+pub type PortMap = BTreeMap<String, Option<Vec<PortBinding>>>;
+
+/// An address of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PortBinding {
+    pub host_ip: String,
+    pub host_port: String,
+}
+
+/// The networks a container is created into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkingConfig {
+    pub endpoints_config: Option<BTreeMap<String, Option<EndpointSettings>>>,
+}
+
+/// A container's place in one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EndpointSettings {
+    #[serde(rename = "IPAMConfig")]
+    pub ipam_config: Option<EndpointIpamConfig>,
+    pub links: Option<Vec<String>>,
+    pub aliases: Option<Vec<String>>,
+    pub mac_address: String,
+    pub driver_opts: Option<StringMap>,
+    pub gw_priority: i64,
+    #[serde(rename = "NetworkID")]
+    pub network_id: String,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    pub gateway: String,
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    #[serde(rename = "IPPrefixLen")]
+    pub ip_prefix_len: i64,
+    #[serde(rename = "IPv6Gateway")]
+    pub ipv6_gateway: String,
+    #[serde(rename = "GlobalIPv6Address")]
+    pub global_ipv6_address: String,
+    #[serde(rename = "GlobalIPv6PrefixLen")]
+    pub global_ipv6_prefix_len: i64,
+    #[serde(rename = "DNSNames")]
+    pub dns_names: Option<Vec<String>>,
+}
+
+/// Addresses asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointIpamConfig {
+    #[serde(rename = "IPv4Address", skip_serializing_if = "zero")]
+    pub ipv4_address: String,
+    #[serde(rename = "IPv6Address", skip_serializing_if = "zero")]
+    pub ipv6_address: String,
+    #[serde(rename = "LinkLocalIPs", skip_serializing_if = "zero")]
+    pub link_local_ips: Vec<String>,
+}
+
+/// The networks of an inspected container. The optional fields are those that versions up to 1.51 have: see
+/// [`crate::adapt`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    #[serde(rename = "SandboxID")]
+    pub sandbox_id: String,
+    pub sandbox_key: String,
+    pub ports: PortMap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hairpin_mode: Option<bool>,
+    #[serde(rename = "LinkLocalIPv6Address", skip_serializing_if = "Option::is_none")]
+    pub link_local_ipv6_address: Option<String>,
+    #[serde(rename = "LinkLocalIPv6PrefixLen", skip_serializing_if = "Option::is_none")]
+    pub link_local_ipv6_prefix_len: Option<i64>,
+    #[serde(rename = "SecondaryIPAddresses", skip_serializing_if = "Option::is_none")]
+    pub secondary_ip_addresses: Option<Option<Vec<Address>>>,
+    #[serde(rename = "SecondaryIPv6Addresses", skip_serializing_if = "Option::is_none")]
+    pub secondary_ipv6_addresses: Option<Option<Vec<Address>>>,
+    #[serde(rename = "EndpointID", skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    #[serde(rename = "GlobalIPv6Address", skip_serializing_if = "Option::is_none")]
+    pub global_ipv6_address: Option<String>,
+    #[serde(rename = "GlobalIPv6PrefixLen", skip_serializing_if = "Option::is_none")]
+    pub global_ipv6_prefix_len: Option<i64>,
+    #[serde(rename = "IPAddress", skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    #[serde(rename = "IPPrefixLen", skip_serializing_if = "Option::is_none")]
+    pub ip_prefix_len: Option<i64>,
+    #[serde(rename = "IPv6Gateway", skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    pub networks: BTreeMap<String, EndpointSettings>,
+}
+
+/// An address with its prefix, of versions up to 1.51.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Address {
+    pub addr: String,
+    pub prefix_len: i64,
+}
