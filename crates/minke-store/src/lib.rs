@@ -1,1 +1,53 @@
-//! minke-store
+//! Layers, snapshots, images and durable facts. Must never know containers, networks or HTTP: a
+//! container is an id here, and its record is bytes.
+//!
+//! Everything blocks: an async caller uses `spawn_blocking`. A [`Store`] is cheap to clone. Reads of images
+//! come from memory and never wait for a write.
+//!
+//! ```text
+//! <data-root>/minke.db              facts: images, tags, layers, containers, networks, volumes (redb)
+//! <data-root>/blobs, ingest         content as received (minke-content)
+//! <data-root>/layers/<hex>/fs       one layer unpacked alone in overlay form, keyed by its diff ID
+//! <data-root>/chains/<hex>/fs       the small top layer that repairs what only a whole chain shows
+//! <data-root>/rw/<id>/              what one container writes: upper and work, or a whole copy
+//! <data-root>/staging, trash        on the way in, on the way out; emptied in the background
+//! <exec-root>/records/<boot>/       records that need not survive a reboot (`--rm`)
+//! ```
+//!
+//! # The public interface
+//!
+//! | call | what it does |
+//! |---|---|
+//! | [`Store::open`] | opens a data root; half-finished work of an earlier process is dropped or redone |
+//! | [`Store::put_container`], [`Store::delete_container`], [`Store::containers`] | opaque container records |
+//! | [`Store::put`], [`Store::delete`], [`Store::list`] | the same for every [`Table`] |
+//! | [`Store::images`], [`Store::image`], [`Store::image_by_id`] | [`Image`] values from memory |
+//! | [`Store::resolve_reference`] | the image that exactly one reference names |
+//! | [`Store::tag`], [`Store::remove_image`], [`Store::history`] | as Docker's endpoints, results as data |
+//! | [`Store::load`], [`Store::import`], [`Store::save`] | archives in and out |
+//! | [`Store::create_rw`], [`Store::rootfs`], [`Store::remove_rw`], [`Store::rw_ids`] | a container's own layer |
+//! | [`Store::unpack_layer`] | one layer from a reader (pull, build) |
+//! | [`Store::settle`] | waits until everything staged is durable and the trash is empty (tests, shutdown) |
+
+mod archive;
+mod change;
+mod db;
+mod image;
+mod layer;
+mod record;
+mod snapshot;
+mod store;
+mod trash;
+
+pub use archive::compression::Compression;
+pub use change::{Change, parse_changes};
+pub use db::{Keep, Table};
+pub use image::history::HistoryEntry;
+pub use image::import::ImportOptions;
+pub use image::load::{LoadEvent, LoadOptions, Loaded};
+pub use image::remove::{ContainerUse, RemoveOptions, Removal, Removed};
+pub use image::{Image, ImageEvent, ImageEventKind};
+pub use layer::limits::Limits;
+pub use layer::{LayerInfo, UnpackRequest};
+pub use snapshot::{RootFs, SnapshotKind};
+pub use store::{Options, Store};
