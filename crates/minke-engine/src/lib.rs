@@ -1,1 +1,23 @@
-//! minke-engine
+//! The engine's services: the only place where storage, runtime and networks meet.
+//!
+//! One owner task per container runs around a pure state machine ([`container`]); reads are served from published views
+//! and never wait for an operation. Nothing here prints, parses HTTP or makes system calls of its own.
+//!
+//! [`Engine`] is what the server calls: one method per operation of the Engine API, with the types of `minke-api`.
+
+pub mod container;
+mod engine;
+mod events;
+mod exec;
+mod image;
+mod log;
+mod options;
+mod shim;
+mod stream;
+mod system;
+mod time;
+
+pub use engine::Engine;
+pub use log::LogStream;
+pub use options::EngineOptions;
+pub use stream::{Attachment, EventStream, ExecSession, ProgressStream, WaitOutcome};

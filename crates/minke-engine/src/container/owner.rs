@@ -1,0 +1,463 @@
+//! The task that owns one container: it alone changes its state. It feeds what happens to the pure
+//! [`Lifecycle`](super::lifecycle::Lifecycle) and carries out the effects, in order.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minke_model::{Error, Result};
+use minke_spec::shim::{Event as ShimProtocolEvent, Request};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep};
+
+use super::handle::{Command, Container, PendingAttach, View};
+use super::launch::{self, Launched};
+use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
+use super::record::Record;
+use super::teardown;
+use crate::engine::Shared;
+use crate::shim::connection::{RequestError, ShimConnection, ShimEvent};
+
+const SIGKILL: i32 = 9;
+/// How long a new start waits for the last run's shim, which may still serve slow clients.
+const SHIM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A container's owner.
+pub struct Owner {
+    shared: Arc<Shared>,
+    record: Arc<Record>,
+    lifecycle: Lifecycle,
+    shim: Option<Shim>,
+    mailbox: mpsc::UnboundedReceiver<Command>,
+    view: watch::Sender<Arc<View>>,
+    running: watch::Sender<bool>,
+    exits: u64,
+    last_exit: Option<Exit>,
+    stop_deadline: Option<Pin<Box<Sleep>>>,
+    backoff: Option<Pin<Box<Sleep>>>,
+    pending: Vec<PendingAttach>,
+    /// Who waits for the start that is going on.
+    starters: Vec<oneshot::Sender<Result<()>>>,
+    removed: bool,
+}
+
+/// The conversation with the container's shim.
+struct Shim {
+    connection: ShimConnection,
+    events: mpsc::UnboundedReceiver<ShimEvent>,
+    /// The run's end has been seen; the shim only serves slow clients.
+    ended: bool,
+}
+
+/// What a container is found with when its owner starts.
+pub struct Found {
+    /// Its record.
+    pub record: Record,
+    /// What it is doing.
+    pub lifecycle: Lifecycle,
+    /// A shim that still runs it.
+    pub shim: Option<(ShimConnection, mpsc::UnboundedReceiver<ShimEvent>)>,
+    /// What has happened to it that its owner must learn first.
+    pub news: Vec<Event>,
+}
+
+/// Starts the owner of a container and returns the handle.
+pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
+    let (sender, mailbox) = mpsc::unbounded_channel();
+    let record = Arc::new(found.record);
+    let last_exit = found.lifecycle.exit().cloned();
+    let view = View {
+        record: record.clone(),
+        lifecycle: found.lifecycle.clone(),
+        shim: found.shim.as_ref().map(|(connection, _)| connection.clone()),
+        exits: 0,
+        last_exit: last_exit.clone(),
+        removed: false,
+    };
+    let (running, running_receiver) = watch::channel(view.is_running());
+    let (view, view_receiver) = watch::channel(Arc::new(view));
+    let container = Arc::new(Container::new(record.id.clone(), sender, view_receiver, running_receiver));
+    let owner = Owner {
+        shared,
+        record,
+        lifecycle: found.lifecycle,
+        shim: found.shim.map(|(connection, events)| Shim { connection, events, ended: false }),
+        mailbox,
+        view,
+        running,
+        exits: 0,
+        last_exit,
+        stop_deadline: None,
+        backoff: None,
+        pending: Vec::new(),
+        starters: Vec::new(),
+        removed: false,
+    };
+    tokio::spawn(owner.run(found.news));
+    container
+}
+
+/// What an owner waits for.
+enum Wake {
+    Command(Option<Command>),
+    Shim(ShimEvent),
+    StopDeadline,
+    Backoff,
+}
+
+impl Owner {
+    async fn run(mut self, news: Vec<Event>) {
+        for event in news {
+            self.happen(event).await;
+        }
+        while !self.removed {
+            match self.wait().await {
+                Wake::Command(Some(command)) => self.obey(command).await,
+                Wake::Command(None) => return,
+                Wake::Shim(event) => self.hear(event).await,
+                Wake::StopDeadline => {
+                    self.stop_deadline = None;
+                    self.signal(SIGKILL).await;
+                }
+                Wake::Backoff => {
+                    self.backoff = None;
+                    self.happen(Event::BackoffElapsed).await;
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let shim = async {
+            match &mut self.shim {
+                Some(shim) => shim.events.recv().await.unwrap_or(ShimEvent::Lost),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = shim => Wake::Shim(event),
+            command = self.mailbox.recv() => Wake::Command(command),
+            () = elapsed(&mut self.stop_deadline) => Wake::StopDeadline,
+            () = elapsed(&mut self.backoff) => Wake::Backoff,
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(reply) => {
+                if matches!(self.lifecycle.state, State::Starting { .. }) {
+                    self.starters.push(reply);
+                    return;
+                }
+                match self.decide(Event::Start, "start") {
+                    Ok(effects) => {
+                        self.starters.push(reply);
+                        self.carry_out(effects).await;
+                    }
+                    Err(error) => answer(reply, Err(error)),
+                }
+            }
+            Command::Stop { signal, timeout_s, restart, reply } => {
+                self.stop(signal, timeout_s, restart, reply).await;
+            }
+            Command::Kill { signal, reply } => {
+                let result = self.kill(signal).await;
+                answer(reply, result);
+            }
+            Command::Remove { force, reply } => match self.decide(Event::Remove { force }, "remove") {
+                Ok(effects) => {
+                    answer(reply, Ok(()));
+                    self.carry_out(effects).await;
+                }
+                Err(error) => answer(reply, Err(error)),
+            },
+            Command::Rename { name, reply } => {
+                let result = self.rename(name).await;
+                answer(reply, result);
+            }
+            Command::Attach(pending, reply) => {
+                let result = self.attach(pending).await;
+                answer(reply, result);
+            }
+        }
+    }
+
+    async fn stop(&mut self, signal: i32, timeout_s: i64, restart: bool, reply: oneshot::Sender<Result<()>>) {
+        let running = self.lifecycle.run().is_some();
+        let event = if restart { Event::RestartRequested } else { Event::StopRequested };
+        let effects = match self.decide(event, "stop") {
+            Ok(effects) => effects,
+            Err(error) => return answer(reply, Err(error)),
+        };
+        if running {
+            self.emit("kill", &[("signal", signal.to_string())]);
+            self.signal(if timeout_s == 0 { SIGKILL } else { signal }).await;
+            if timeout_s > 0 {
+                let deadline = Instant::now() + Duration::from_secs(timeout_s.unsigned_abs());
+                self.stop_deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
+            }
+            answer(reply, Ok(()));
+        } else if restart {
+            self.starters.push(reply);
+        } else {
+            answer(reply, Ok(()));
+        }
+        self.carry_out(effects).await;
+    }
+
+    /// A signal from a client. As in Docker, one that is the container's stop signal, or any if it has none of its own,
+    /// counts as a wish to end it.
+    async fn kill(&mut self, signal: i32) -> Result<()> {
+        if self.lifecycle.run().is_none() {
+            return Err(Error::conflict(format!("container {} is not running", self.record.id)));
+        }
+        let own = self.record.stop_signal();
+        if signal == SIGKILL || own.is_none() || own == Some(signal) {
+            let effects = self.decide(Event::StopRequested, "kill")?;
+            self.carry_out(effects).await;
+        }
+        match self.signal(signal).await {
+            Ok(()) => {
+                self.emit("kill", &[("signal", signal.to_string())]);
+                Ok(())
+            }
+            Err(error) => Err(error.into_error(&format!("cannot kill container: {}", self.record.id))),
+        }
+    }
+
+    async fn rename(&mut self, name: String) -> Result<()> {
+        let old = self.record.name.clone();
+        self.shared.containers.reserve_name(&name, &self.record.id)?;
+        let mut record = Record::clone(&self.record);
+        record.name.clone_from(&name);
+        self.record = Arc::new(record);
+        if let Err(error) = self.persist().await {
+            let mut record = Record::clone(&self.record);
+            record.name = old;
+            self.record = Arc::new(record);
+            self.shared.containers.release_name(&name, &self.record.id);
+            return Err(error);
+        }
+        self.shared.containers.release_name(&old, &self.record.id);
+        self.publish();
+        self.emit("rename", &[("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
+    async fn attach(&mut self, pending: PendingAttach) -> Result<()> {
+        match (&self.lifecycle.state, &self.shim) {
+            (State::Running(_), Some(shim)) if !shim.ended => {
+                let request = Request::Attach(pending.request);
+                match shim.connection.request(&request, &[&pending.socket]).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.into_error("attaching to the container")),
+                }
+            }
+            _ => {
+                self.pending.push(pending);
+                Ok(())
+            }
+        }
+    }
+
+    async fn hear(&mut self, event: ShimEvent) {
+        match event {
+            ShimEvent::Event(ShimProtocolEvent::Exited(exited)) => {
+                if let Some(shim) = &mut self.shim {
+                    shim.ended = true;
+                }
+                let exit = teardown::exit_of(&self.shared, &self.record, self.lifecycle.generation, exited);
+                self.ended(exit).await;
+            }
+            ShimEvent::Event(ShimProtocolEvent::ExecExited { exec_id, code }) => {
+                if self.shared.execs.exited(&exec_id, code) {
+                    let extra = [("execID", exec_id), ("exitCode", code.to_string())];
+                    self.emit("exec_die", &extra);
+                }
+            }
+            ShimEvent::Event(ShimProtocolEvent::Detached { exec_id: None }) => self.emit("detach", &[]),
+            ShimEvent::Event(ShimProtocolEvent::Detached { exec_id: Some(id) }) => {
+                self.emit("exec_detach", &[("execID", id)]);
+            }
+            ShimEvent::Lost => {
+                let ended = self.shim.take().is_none_or(|shim| shim.ended);
+                if !ended && self.lifecycle.run().is_some() {
+                    let exit = teardown::exit_of_lost(&self.shared, &self.record, self.lifecycle.generation).await;
+                    self.ended(exit).await;
+                }
+            }
+        }
+    }
+
+    async fn ended(&mut self, exit: Exit) {
+        self.stop_deadline = None;
+        self.exits += 1;
+        self.last_exit = Some(exit.clone());
+        self.shared.execs.container_ended(&self.record.id);
+        if exit.oom_killed {
+            self.emit("oom", &[]);
+        }
+        self.emit_death(&exit);
+        self.happen(Event::Exited(exit)).await;
+    }
+
+    /// Takes a step that can't be refused.
+    async fn happen(&mut self, event: Event) {
+        if let Ok(effects) = self.decide(event, "") {
+            self.carry_out(effects).await;
+        }
+    }
+
+    fn decide(&mut self, event: Event, action: &str) -> Result<Vec<Effect>> {
+        match self.lifecycle.step(event) {
+            Ok((next, effects)) => {
+                self.lifecycle = next;
+                Ok(effects)
+            }
+            Err(refusal) => Err(refusal.into_error(&self.view.borrow(), action)),
+        }
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut effects: std::collections::VecDeque<Effect> = effects.into();
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Launch => effects.extend(self.launch().await),
+                Effect::Kill => {
+                    let _ = self.signal(SIGKILL).await;
+                }
+                Effect::ArmBackoff(delay) => self.backoff = Some(Box::pin(tokio::time::sleep(delay))),
+                Effect::CancelBackoff => self.backoff = None,
+                Effect::Teardown(generation) => teardown::after_run(&self.shared, &self.record, generation).await,
+                Effect::Persist => {
+                    if let Err(error) = self.persist().await {
+                        tracing::error!(container = %self.record.id, %error, "the container's state could not be kept");
+                    }
+                }
+                Effect::Remove => effects.extend(self.remove().await),
+            }
+        }
+        self.publish();
+    }
+
+    /// Starts the process. Returns what follows from how that went.
+    async fn launch(&mut self) -> Vec<Effect> {
+        self.publish();
+        self.last_run_is_over().await;
+        let pending = std::mem::take(&mut self.pending);
+        let generation = self.lifecycle.generation;
+        let launched = launch::launch(&self.shared, &self.record, generation, pending).await;
+        let (event, result) = match launched {
+            Ok(Launched { connection, events, started }) => {
+                self.shim = Some(Shim { connection, events, ended: false });
+                let started_at = crate::time::from_nanoseconds(started.started_at_ns);
+                (Event::StartSucceeded(Run { generation, pid: started.pid, started_at }), Ok(()))
+            }
+            Err(failure) => {
+                let exit = failure.exit();
+                self.last_exit = Some(exit.clone());
+                (Event::StartFailed(exit), Err(failure.error))
+            }
+        };
+        let effects = self.decide(event, "start").unwrap_or_default();
+        if result.is_ok() {
+            self.publish();
+            self.emit("start", &[]);
+        } else {
+            self.exits += 1;
+        }
+        let mut result = Some(result);
+        let persisted = if effects.first() == Some(&Effect::Persist) { self.persist().await } else { Ok(()) };
+        if let Err(error) = persisted {
+            tracing::error!(container = %self.record.id, %error, "the container's start could not be kept");
+        }
+        for starter in self.starters.drain(..) {
+            let result = match &mut result {
+                Some(Err(_)) => result.take().unwrap_or(Ok(())),
+                Some(Ok(())) => Ok(()),
+                None => Err(Error::system("the start failed")),
+            };
+            answer(starter, result);
+        }
+        effects.into_iter().skip_while(|effect| *effect == Effect::Persist && self.lifecycle.run().is_some()).collect()
+    }
+
+    /// Waits until the last run's shim is gone, whose mount holds the container's upper directory.
+    async fn last_run_is_over(&mut self) {
+        let Some(mut shim) = self.shim.take() else { return };
+        let over = async {
+            while !matches!(shim.events.recv().await, None | Some(ShimEvent::Lost)) {}
+        };
+        if tokio::time::timeout(SHIM_PATIENCE, over).await.is_err() {
+            tracing::warn!(container = %self.record.id, "the last run's shim still serves clients");
+        }
+    }
+
+    async fn remove(&mut self) -> Vec<Effect> {
+        self.publish();
+        self.last_run_is_over().await;
+        match teardown::remove(&self.shared, &self.record).await {
+            Ok(()) => {
+                self.removed = true;
+                self.shared.containers.remove(&self.record.id);
+                self.shared.execs.container_removed(&self.record.id);
+                self.emit("destroy", &[]);
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::error!(container = %self.record.id, %error, "the container could not be removed");
+                self.decide(Event::RemoveFailed, "remove").unwrap_or_default()
+            }
+        }
+    }
+
+    async fn signal(&self, signal: i32) -> Result<(), RequestError> {
+        match &self.shim {
+            Some(shim) => shim.connection.request(&Request::Kill { signal, all: false }, &[]).await.map(|_| ()),
+            None => Err(RequestError::Lost),
+        }
+    }
+
+    async fn persist(&self) -> Result<()> {
+        self.shared.keep(&self.record, &self.lifecycle).await
+    }
+
+    fn publish(&self) {
+        let view = View {
+            record: self.record.clone(),
+            lifecycle: self.lifecycle.clone(),
+            shim: self.shim.as_ref().filter(|shim| !shim.ended).map(|shim| shim.connection.clone()),
+            exits: self.exits,
+            last_exit: self.last_exit.clone(),
+            removed: self.removed,
+        };
+        let running = view.is_running();
+        self.view.send_replace(Arc::new(view));
+        self.running.send_if_modified(|before| std::mem::replace(before, running) != running);
+    }
+
+    fn emit(&self, action: &str, extra: &[(&str, String)]) {
+        let mut attributes: BTreeMap<String, String> = self.record.event_attributes();
+        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        self.shared.events.emit("container", action, &self.record.id, attributes);
+    }
+
+    fn emit_death(&self, exit: &Exit) {
+        let ran = self.lifecycle.started_at.map_or(0, |started| exit.finished_at.duration_since(started).as_secs());
+        self.emit("die", &[("exitCode", exit.code.to_string()), ("execDuration", ran.to_string())]);
+    }
+}
+
+fn answer(reply: oneshot::Sender<Result<()>>, result: Result<()>) {
+    // Whoever asked may have gone away; what was asked for is done all the same.
+    let _ = reply.send(result);
+}
+
+async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,101 @@
+//! Which containers there are: by id, by name, by the beginning of an id. Holds handles, decides nothing about containers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
+
+use minke_model::{Error, Result};
+
+use super::handle::Container;
+
+/// All containers of an engine.
+#[derive(Debug, Default)]
+pub struct Registry {
+    index: RwLock<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    containers: BTreeMap<String, Arc<Container>>,
+    /// Every name in use, also of a container that is just being made, and the id it stands for.
+    names: HashMap<String, String>,
+}
+
+impl Registry {
+    /// Keeps `name` (without a slash) for the container `id`.
+    ///
+    /// # Errors
+    /// Docker's conflict when another container has it.
+    pub fn reserve_name(&self, name: &str, id: &str) -> Result<()> {
+        let mut index = self.write();
+        match index.names.get(name) {
+            Some(holder) if holder != id => Err(Error::conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+            ))),
+            _ => {
+                index.names.insert(name.to_owned(), id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a name up if it is `id`'s.
+    pub fn release_name(&self, name: &str, id: &str) {
+        let mut index = self.write();
+        if index.names.get(name).is_some_and(|holder| holder == id) {
+            index.names.remove(name);
+        }
+    }
+
+    /// Adds a container, whose name is reserved already.
+    pub fn insert(&self, container: Arc<Container>) {
+        self.write().containers.insert(container.id.clone(), container);
+    }
+
+    /// Forgets a container and all its names.
+    pub fn remove(&self, id: &str) {
+        let mut index = self.write();
+        index.containers.remove(id);
+        index.names.retain(|_, holder| holder != id);
+    }
+
+    /// All containers, by id.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.read().containers.values().cloned().collect()
+    }
+
+    /// The container that `reference` means: a full id, a name with or without its slash, or the beginning of one id.
+    pub fn resolve(&self, reference: &str) -> Result<Arc<Container>> {
+        let index = self.read();
+        let missing = || Error::not_found(format!("No such container: {reference}"));
+        if reference.is_empty() {
+            return Err(missing());
+        }
+        if let Some(container) = index.containers.get(reference) {
+            return Ok(container.clone());
+        }
+        let name = reference.strip_prefix('/').unwrap_or(reference);
+        if let Some(container) = index.names.get(name).and_then(|id| index.containers.get(id)) {
+            return Ok(container.clone());
+        }
+        let mut found = index
+            .containers
+            .range(reference.to_owned()..)
+            .take_while(|(id, _)| id.starts_with(reference))
+            .map(|(_, container)| container);
+        match (found.next(), found.next()) {
+            (Some(container), None) => Ok(container.clone()),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid(format!("multiple IDs found with provided prefix: {reference}")))
+            }
+            (None, _) => Err(missing()),
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,235 @@
+//! Reading a log from its files, oldest first, and following it while the container runs.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rustix::fs::inotify::{CreateFlags, WatchFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+
+use super::entry::Output;
+use super::tail;
+
+/// How much is read of a file at once.
+const CHUNK: usize = 128 * 1024;
+/// A longer line can't be an entry: it is dropped.
+const LINE_LIMIT: usize = 1024 * 1024;
+
+/// What a reader wants.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// Go on while the container runs.
+    pub follow: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+    /// Nothing older.
+    pub since: Option<Timestamp>,
+    /// Nothing newer.
+    pub until: Option<Timestamp>,
+    /// Each line's time before it.
+    pub timestamps: bool,
+    /// Each line's extra facts before it.
+    pub details: bool,
+    /// Only so many of the last lines.
+    pub tail: Option<u64>,
+}
+
+/// A log being read.
+#[derive(Debug)]
+pub struct LogStream {
+    /// The container has a terminal: the bytes are raw, else in Docker's frames.
+    pub tty: bool,
+    /// The bytes.
+    pub chunks: mpsc::Receiver<io::Result<Bytes>>,
+}
+
+/// Starts reading the log at `path`. `running` says whether the container may still write; following ends after it became
+/// false and all is read.
+pub fn read(path: PathBuf, tty: bool, options: LogOptions, running: watch::Receiver<bool>) -> LogStream {
+    let (sender, chunks) = mpsc::channel(8);
+    tokio::spawn(async move {
+        if let Err(error) = Reader::new(path, tty, options, sender.clone()).run(running).await {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    LogStream { tty, chunks }
+}
+
+struct Reader {
+    path: PathBuf,
+    options: LogOptions,
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    output: Output,
+    /// An entry whose end isn't read yet.
+    partial: Vec<u8>,
+    /// Nobody wants more.
+    done: bool,
+}
+
+impl Reader {
+    fn new(path: PathBuf, tty: bool, options: LogOptions, sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
+        Self { path, options, sender, output: Output::new(!tty), partial: Vec::new(), done: false }
+    }
+
+    async fn run(mut self, mut running: watch::Receiver<bool>) -> io::Result<()> {
+        let watcher = if self.options.follow { Some(Watcher::new(&self.path)?) } else { None };
+        let files: Vec<File> = tail::files(&self.path).iter().filter_map(|path| File::open(path).ok()).collect();
+        let (first, mut offset) = match self.options.tail {
+            Some(lines) => tail::start_of(&files, lines)?,
+            None => (0, 0),
+        };
+        let last = files.len().saturating_sub(1);
+        let mut current = None;
+        for (index, file) in files.into_iter().enumerate().skip(first) {
+            self.read_to_end(&file, &mut offset).await?;
+            if index == last {
+                current = Some((file, offset));
+            }
+            offset = 0;
+        }
+        let Some(watcher) = watcher else { return Ok(()) };
+        self.follow(current, watcher, &mut running).await
+    }
+
+    async fn follow(
+        &mut self,
+        mut current: Option<(File, u64)>,
+        watcher: Watcher,
+        running: &mut watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        while !self.done {
+            let may_write = *running.borrow_and_update();
+            self.catch_up(&mut current).await?;
+            if !may_write || self.done {
+                return Ok(());
+            }
+            tokio::select! {
+                event = watcher.changed() => event?,
+                change = running.changed() => if change.is_err() {
+                    return self.catch_up(&mut current).await;
+                },
+                () = self.sender.closed() => return Ok(()),
+                () = until(self.options.until) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the rest of the open file, and of a new one that rotation has put in its place.
+    async fn catch_up(&mut self, current: &mut Option<(File, u64)>) -> io::Result<()> {
+        loop {
+            if let Some((file, offset)) = current {
+                if file.metadata()?.len() < *offset {
+                    *offset = 0;
+                    self.partial.clear();
+                }
+                self.read_to_end(file, offset).await?;
+            }
+            let Ok(newest) = File::open(&self.path) else { return Ok(()) };
+            let same = match current {
+                Some((file, _)) => file.metadata()?.ino() == newest.metadata()?.ino(),
+                None => false,
+            };
+            if same || self.done {
+                return Ok(());
+            }
+            *current = Some((newest, 0));
+        }
+    }
+
+    async fn read_to_end(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        while !self.done {
+            let count = file.read_at(&mut chunk, *offset)?;
+            if count == 0 {
+                break;
+            }
+            *offset += count as u64;
+            self.push(&chunk[..count]);
+            if self.output.len() >= CHUNK / 2 {
+                self.flush().await;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.flush().await;
+        Ok(())
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let wanted = if self.partial.is_empty() {
+                self.output.push(&bytes[..end], &self.options)
+            } else {
+                self.partial.extend_from_slice(&bytes[..end]);
+                let wanted = self.output.push(&self.partial, &self.options);
+                self.partial.clear();
+                wanted
+            };
+            if !wanted {
+                self.done = true;
+                return;
+            }
+            bytes = &bytes[end + 1..];
+        }
+        if self.partial.len() + bytes.len() <= LINE_LIMIT {
+            self.partial.extend_from_slice(bytes);
+        } else {
+            self.partial.clear();
+        }
+    }
+
+    async fn flush(&mut self) {
+        if !self.output.is_empty() {
+            let bytes = self.output.take();
+            if self.sender.send(Ok(bytes.into())).await.is_err() {
+                self.done = true;
+            }
+        }
+    }
+}
+
+/// Ends at `time`; never without one.
+async fn until(time: Option<Timestamp>) {
+    match time.map(|time| time.duration_since(Timestamp::now())) {
+        Some(left) => tokio::time::sleep(left.try_into().unwrap_or_default()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells when something in a log's directory has changed.
+struct Watcher {
+    inotify: AsyncFd<OwnedFd>,
+}
+
+impl Watcher {
+    fn new(path: &Path) -> io::Result<Self> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let inotify = rustix::fs::inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        rustix::fs::inotify::add_watch(
+            &inotify,
+            directory,
+            WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
+        )?;
+        Ok(Self { inotify: AsyncFd::new(inotify)? })
+    }
+
+    async fn changed(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.inotify.readable().await?;
+            let read = ready.try_io(|fd| {
+                let mut events = [0; 4096];
+                Ok(rustix::io::read(fd.get_ref(), &mut events)?)
+            });
+            if let Ok(result) = read {
+                return result.map(|_| ());
+            }
+        }
+    }
+}

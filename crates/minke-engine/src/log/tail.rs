@@ -1,0 +1,132 @@
+//! Where the last n lines of a log begin: files are read backwards in blocks, from the newest.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+const BLOCK: usize = 64 * 1024;
+
+/// What an entry that ends a line has before its stream: `\n` in JSON, then the closing quote.
+const END_OF_LINE: &[u8] = br#"\n","stream":"#;
+
+/// The log's files, oldest first; the current one is last.
+pub fn files(current: &Path) -> Vec<PathBuf> {
+    let mut files = vec![current.to_owned()];
+    for number in 1.. {
+        let mut rotated = current.as_os_str().to_owned();
+        rotated.push(format!(".{number}"));
+        let rotated = PathBuf::from(rotated);
+        if !rotated.exists() {
+            break;
+        }
+        files.push(rotated);
+    }
+    files.reverse();
+    files
+}
+
+/// The index of the file and the offset in it where the last `lines` lines begin.
+pub fn start_of(files: &[File], lines: u64) -> io::Result<(usize, u64)> {
+    let mut wanted = lines;
+    for (index, file) in files.iter().enumerate().rev() {
+        match start_in(file, &mut wanted)? {
+            Some(offset) => return Ok((index, offset)),
+            None => continue,
+        }
+    }
+    Ok((0, 0))
+}
+
+/// The offset behind the entry that precedes the last `wanted` lines, or `None` when the file has fewer; then `wanted` is
+/// what is still missing.
+fn start_in(file: &File, wanted: &mut u64) -> io::Result<Option<u64>> {
+    let mut end = file.metadata()?.len();
+    let mut pending = Vec::new();
+    let mut entry_end = end;
+    while end > 0 {
+        let length = BLOCK.min(end as usize);
+        let start = end - length as u64;
+        let mut block = vec![0; length];
+        file.read_exact_at(&mut block, start)?;
+        block.extend_from_slice(&pending);
+        pending = block;
+        while let Some(newline) = last_newline(&pending, (entry_end - start) as usize) {
+            let after = start + newline as u64 + 1;
+            if ends_line(&pending[newline + 1..(entry_end - start) as usize]) {
+                if *wanted == 0 {
+                    return Ok(Some(entry_end));
+                }
+                *wanted -= 1;
+            }
+            entry_end = after;
+            pending.truncate((entry_end - start) as usize);
+        }
+        end = start;
+    }
+    if ends_line(&pending) {
+        if *wanted == 0 {
+            return Ok(Some(entry_end));
+        }
+        *wanted -= 1;
+    }
+    Ok(None)
+}
+
+/// The last newline before the one that ends the text `bytes[..end]`.
+fn last_newline(bytes: &[u8], end: usize) -> Option<usize> {
+    bytes[..end.saturating_sub(1)].iter().rposition(|byte| *byte == b'\n')
+}
+
+fn ends_line(entry: &[u8]) -> bool {
+    entry.windows(END_OF_LINE.len()).any(|window| window == END_OF_LINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn file(entries: &[(&str, bool)]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        for (text, ends) in entries {
+            let newline = if *ends { "\\n" } else { "" };
+            writeln!(file, r#"{{"log":"{text}{newline}","stream":"stdout","time":"2024-01-02T03:04:05Z"}}"#).unwrap();
+        }
+        file
+    }
+
+    fn rest(files: &[File], lines: u64) -> Vec<String> {
+        let (index, offset) = start_of(files, lines).unwrap();
+        let mut texts = Vec::new();
+        for (number, file) in files.iter().enumerate().skip(index) {
+            let from = if number == index { offset } else { 0 };
+            let mut bytes = vec![0; (file.metadata().unwrap().len() - from) as usize];
+            file.read_exact_at(&mut bytes, from).unwrap();
+            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+                texts.push(value["log"].as_str().unwrap().to_owned());
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn the_last_lines_are_found_over_files_blocks_and_parts() {
+        let long = "x".repeat(BLOCK);
+        let files = [file(&[("1", true), ("2", true)]), file(&[(&long, false), ("3", true), ("4", true)])];
+        let all = ["1\n".to_owned(), "2\n".into(), long.clone(), "3\n".into(), "4\n".into()];
+        for (lines, expected) in [(0, 5), (1, 4), (2, 2), (3, 1), (4, 0), (9, 0)] {
+            assert_eq!(rest(&files, lines), all[expected..], "tail {lines}");
+        }
+    }
+
+    #[test]
+    fn many_short_entries_in_one_block() {
+        let texts: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
+        let entries: Vec<(&str, bool)> = texts.iter().map(|text| (text.as_str(), true)).collect();
+        let files = [file(&entries)];
+        assert_eq!(rest(&files, 3), ["4997\n", "4998\n", "4999\n"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! What an engine is started with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// An engine's settings. Nothing is read from anywhere else.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where durable things are.
+    pub data_root: PathBuf,
+    /// Where the state of what runs is.
+    pub exec_root: PathBuf,
+    /// The shim's program.
+    pub shim: &'static [u8],
+    /// `Debug` in info.
+    pub debug: bool,
+    /// The log driver of containers that choose none.
+    pub log_driver: String,
+    /// Its options.
+    pub log_opts: BTreeMap<String, String>,
+    /// Labels in info.
+    pub labels: Vec<String>,
+    /// The control group above containers; by default one named after the exec root.
+    pub cgroup_parent: Option<String>,
+    /// Containers get a reaper unless they say otherwise.
+    pub init: bool,
+    /// Containers can't gain privileges unless they say otherwise.
+    pub no_new_privileges: bool,
+    /// `overlay2` or `copy`; by default what a probe finds to work.
+    pub storage_driver: Option<String>,
+}

@@ -1,0 +1,4 @@
+//! The engine's side of a shim: starting it, talking to it, finding it again.
+
+pub mod connection;
+pub mod socket;
