@@ -1,0 +1,141 @@
+//! The client's configuration file, `config.json`, and where it lies. Reads the keys this version acts on and leaves the
+//! others alone; never writes it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use minke_model::{Error, Result};
+use serde::Deserialize;
+
+const LIMIT_BYTES: u64 = 4 << 20;
+
+/// What the configuration file says; all of it is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Headers that go with every request.
+    #[serde(rename = "HttpHeaders")]
+    pub http_headers: BTreeMap<String, String>,
+    /// The `--format` of `ps` where none is given.
+    #[serde(rename = "psFormat")]
+    pub ps_format: String,
+    /// The `--format` of `images` where none is given.
+    #[serde(rename = "imagesFormat")]
+    pub images_format: String,
+    /// The keys that detach from a container.
+    #[serde(rename = "detachKeys")]
+    pub detach_keys: String,
+    /// The context in use.
+    #[serde(rename = "currentContext")]
+    pub current_context: String,
+    /// Proxies that become variables of every container, by host or `default`.
+    pub proxies: BTreeMap<String, Proxies>,
+    /// The directory it was read from.
+    #[serde(skip)]
+    pub directory: PathBuf,
+}
+
+/// Proxy settings for containers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Proxies {
+    /// `HTTP_PROXY`
+    pub http_proxy: String,
+    /// `HTTPS_PROXY`
+    pub https_proxy: String,
+    /// `NO_PROXY`
+    pub no_proxy: String,
+    /// `FTP_PROXY`
+    pub ftp_proxy: String,
+    /// `ALL_PROXY`
+    pub all_proxy: String,
+}
+
+impl Proxies {
+    /// The variables they set, each in upper and lower case.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("HTTP_PROXY", &self.http_proxy),
+            ("HTTPS_PROXY", &self.https_proxy),
+            ("NO_PROXY", &self.no_proxy),
+            ("FTP_PROXY", &self.ftp_proxy),
+            ("ALL_PROXY", &self.all_proxy),
+        ];
+        let set = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+        set.flat_map(|(name, value)| {
+            [(name.to_string(), value.clone()), (name.to_lowercase(), value.clone())]
+        })
+        .collect()
+    }
+}
+
+impl Config {
+    /// The proxies for containers of the engine at `host`, else the default ones.
+    pub fn proxies_for(&self, host: &str) -> Option<&Proxies> {
+        self.proxies.get(host).or_else(|| self.proxies.get("default"))
+    }
+
+    /// Reads `config.json` in `directory`; a missing file is an empty configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read, is larger than 4 MiB, or is not JSON of the right form.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let path = directory.join("config.json");
+        let failed =
+            |cause: String| Error::invalid(format!("Loading config file: {}: {cause}", path.display()));
+        let mut config = match std::fs::metadata(&path) {
+            Err(_) => Config::default(),
+            Ok(found) if found.len() > LIMIT_BYTES => return Err(failed("file is too large".into())),
+            Ok(_) => {
+                let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+                serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?
+            }
+        };
+        config.directory = directory.to_path_buf();
+        Ok(config)
+    }
+}
+
+/// The directory of the configuration file: what the flag says, else `DOCKER_CONFIG`, else `.docker` in the home directory.
+pub fn directory(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    flag.map(Path::to_path_buf)
+        .or_else(|| set("DOCKER_CONFIG"))
+        .unwrap_or_else(|| set("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".docker"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_the_flags_then_the_environments_then_homes() {
+        let env = |name: &str| match name {
+            "DOCKER_CONFIG" => Some("/conf".to_string()),
+            "HOME" => Some("/home/me".to_string()),
+            _ => None,
+        };
+        assert_eq!(directory(Some(Path::new("/flag")), &env), Path::new("/flag"));
+        assert_eq!(directory(None, &env), Path::new("/conf"));
+        assert_eq!(
+            directory(None, &|name| if name == "HOME" { env(name) } else { None }),
+            Path::new("/home/me/.docker")
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_left_alone() {
+        let config: Config =
+            serde_json::from_str(r#"{"auths":{"x":{}},"detachKeys":"ctrl-x","psFormat":"{{.ID}}"}"#).unwrap();
+        assert_eq!((config.detach_keys.as_str(), config.ps_format.as_str()), ("ctrl-x", "{{.ID}}"));
+    }
+
+    #[test]
+    fn proxies_become_variables_in_both_cases() {
+        let proxies = Proxies { http_proxy: "http://p".into(), ..Proxies::default() };
+        assert_eq!(
+            proxies.variables(),
+            [("HTTP_PROXY".into(), "http://p".into()), ("http_proxy".to_string(), "http://p".to_string())]
+        );
+    }
+}

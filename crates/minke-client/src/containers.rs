@@ -1,0 +1,168 @@
+//! The endpoints of containers.
+
+use bytes::Bytes;
+use minke_api::Operation::*;
+use minke_api::container::{
+    AttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse,
+    ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
+    ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerWaitResponse,
+    KillQuery, LogsQuery, ResizeQuery, WaitQuery,
+};
+use minke_model::{Error, ErrorKind, Result};
+
+use crate::call::{Chunks, JsonLines};
+use crate::{Client, Hijacked};
+
+/// An answer of 304 means that there was nothing to do.
+fn or_nothing_to_do(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotModified => Ok(()),
+        other => other,
+    }
+}
+
+impl Client {
+    /// Lists containers.
+    ///
+    /// # Errors
+    /// What the engine refuses, and every failure of the connection.
+    pub async fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
+        self.call(ContainerList, "").query(query).value().await
+    }
+
+    /// Creates a container without starting it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where the image is not there, [`ErrorKind::Conflict`] for a name in use.
+    pub async fn container_create(
+        &self,
+        query: &ContainerCreateQuery,
+        request: &ContainerCreateRequest,
+    ) -> Result<ContainerCreateResponse> {
+        self.call(ContainerCreate, "").query(query).json(request)?.value().await
+    }
+
+    /// Describes a container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that name or id.
+    pub async fn container_inspect(&self, container: &str) -> Result<ContainerDetails> {
+        self.call(ContainerInspect, container).value().await
+    }
+
+    /// Describes a container in the engine's own JSON.
+    ///
+    /// # Errors
+    /// As [`Client::container_inspect`].
+    pub async fn container_inspect_raw(
+        &self,
+        container: &str,
+        query: &ContainerInspectQuery,
+    ) -> Result<Bytes> {
+        self.call(ContainerInspect, container).query(query).bytes().await
+    }
+
+    /// Starts a container; one that runs is left alone.
+    ///
+    /// # Errors
+    /// The engine's reason why its process could not be started.
+    pub async fn container_start(&self, container: &str, query: &ContainerStartQuery) -> Result<()> {
+        or_nothing_to_do(self.call(ContainerStart, container).query(query).done().await)
+    }
+
+    /// Stops a container; one that has ended is left alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] and what the engine refuses.
+    pub async fn container_stop(&self, container: &str, query: &ContainerStopQuery) -> Result<()> {
+        or_nothing_to_do(self.call(ContainerStop, container).query(query).done().await)
+    }
+
+    /// Stops and starts a container.
+    ///
+    /// # Errors
+    /// As [`Client::container_stop`] and [`Client::container_start`].
+    pub async fn container_restart(&self, container: &str, query: &ContainerStopQuery) -> Result<()> {
+        self.call(ContainerRestart, container).query(query).done().await
+    }
+
+    /// Sends a signal to a container's first process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it does not run.
+    pub async fn container_kill(&self, container: &str, query: &KillQuery) -> Result<()> {
+        self.call(ContainerKill, container).query(query).done().await
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where the name is in use.
+    pub async fn container_rename(&self, container: &str, query: &ContainerRenameQuery) -> Result<()> {
+        self.call(ContainerRename, container).query(query).done().await
+    }
+
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it runs and `force` was not asked for.
+    pub async fn container_remove(&self, container: &str, query: &ContainerRemoveQuery) -> Result<()> {
+        self.call(ContainerDelete, container).query(query).done().await
+    }
+
+    /// Sets the size of a container's terminal.
+    ///
+    /// # Errors
+    /// The container does not run, or has no terminal.
+    pub async fn container_resize(&self, container: &str, query: &ResizeQuery) -> Result<()> {
+        self.call(ContainerResize, container).query(query).done().await
+    }
+
+    /// Opens a container's log: framed where it has no terminal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and a log driver that cannot be read.
+    pub async fn container_logs(&self, container: &str, query: &LogsQuery) -> Result<Chunks> {
+        self.call(ContainerLogs, container).query(query).chunks().await
+    }
+
+    /// Attaches to a container's streams; `tty` says whether it has a terminal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and what the engine refuses.
+    pub async fn container_attach(
+        &self,
+        container: &str,
+        query: &AttachQuery,
+        tty: bool,
+    ) -> Result<Hijacked> {
+        self.call(ContainerAttach, container).query(query).hijack(tty).await
+    }
+
+    /// Begins to wait: returns once the engine has registered the wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn container_wait(&self, container: &str, query: &WaitQuery) -> Result<PendingExit> {
+        Ok(PendingExit(JsonLines::new(self.call(ContainerWait, container).query(query).chunks().await?)))
+    }
+}
+
+/// A wait that the engine knows of.
+pub struct PendingExit(JsonLines<ContainerWaitResponse>);
+
+impl PendingExit {
+    /// Waits for the exit code.
+    ///
+    /// # Errors
+    /// The engine went away, or could not wait.
+    pub async fn exit_code(mut self) -> Result<i64> {
+        let answer = self.0.next().await?.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the engine ended the wait without an exit code")
+        })?;
+        match answer.error {
+            Some(error) if !error.message.is_empty() => Err(Error::system(error.message)),
+            _ => Ok(answer.status_code),
+        }
+    }
+}
