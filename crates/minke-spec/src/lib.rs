@@ -9,3 +9,33 @@ extern crate alloc;
 
 pub mod plan;
 pub mod shim;
+
+#[cfg(feature = "std")]
+pub mod capabilities;
+#[cfg(feature = "std")]
+pub mod cgroup;
+#[cfg(feature = "std")]
+pub mod compile;
+#[cfg(feature = "std")]
+pub mod devices;
+#[cfg(feature = "std")]
+pub mod docker;
+#[cfg(feature = "std")]
+pub mod host;
+#[cfg(feature = "std")]
+mod mounts;
+#[cfg(feature = "std")]
+pub mod process;
+#[cfg(feature = "std")]
+mod render;
+#[cfg(feature = "std")]
+pub mod seccomp;
+
+#[cfg(feature = "std")]
+pub use compile::compile;
+#[cfg(feature = "std")]
+pub use docker::{ContainerSettings, plan_exec, plan_start};
+#[cfg(feature = "std")]
+pub use host::HostFacts;
+#[cfg(feature = "std")]
+pub use render::render;

@@ -1,0 +1,451 @@
+//! Docker's view of a container as an OCI runtime configuration, as dockerd writes it, and from there as a start plan.
+//! Pure: names, volumes and users are resolved by whoever calls.
+
+mod defaults;
+mod mounts;
+mod settings;
+
+pub use defaults::{PATH, SHM_SIZE};
+pub use settings::*;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use minke_model::{Context, Error, Result};
+use oci_spec::runtime::{
+    Capabilities, Capability, Linux, LinuxBlockIo, LinuxCapabilities, LinuxCpu, LinuxDevice,
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxNamespace, LinuxNamespaceType, LinuxPids,
+    LinuxResources, LinuxThrottleDeviceBuilder, LinuxWeightDevice, LinuxWeightDeviceBuilder, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
+};
+
+use crate::capabilities::{self, Adjustment};
+use crate::compile::compile;
+use crate::devices::parse_access;
+use crate::host::{CgroupMode, HostFacts};
+use crate::plan::{ProcessPlan, StartPlan};
+use crate::process::plan_process;
+use crate::seccomp::{self, ProgramCache};
+
+/// The runtime specification that the generated configurations follow.
+const OCI_VERSION: &str = "1.3.0";
+
+/// Decides the start of a container: its configuration, compiled. The filter comes from the cache where it can.
+pub fn plan_start(settings: &ContainerSettings, host: &HostFacts, cache: &ProgramCache) -> Result<StartPlan> {
+    let mut plan = compile(&generate(settings, host)?, host)?;
+    set_filter(&mut plan.process, settings, host, cache)?;
+    plan.init = settings.init;
+    Ok(plan)
+}
+
+/// Decides one more process in a container that was started with `settings`.
+pub fn plan_exec(
+    exec: &ExecSettings,
+    settings: &ContainerSettings,
+    host: &HostFacts,
+    cache: &ProgramCache,
+) -> Result<ProcessPlan> {
+    let mut merged = settings.clone();
+    merged.args = exec.args.clone();
+    merged.env = replace_or_append(environment(settings, false), &exec.env);
+    merged.tty = exec.tty;
+    if !exec.cwd.is_empty() {
+        merged.cwd = exec.cwd.clone();
+    }
+    if let Some(user) = &exec.user {
+        merged.user = user.clone();
+        if !exec.env.iter().chain(&settings.env).any(|row| row.starts_with("HOME=")) {
+            merged.env.retain(|row| !row.starts_with("HOME="));
+        }
+    }
+    let privileged = settings.privileged;
+    merged.privileged |= exec.privileged;
+    let process = process(&merged, host)?;
+    let mut plan = plan_process(&process, host)?;
+    plan.create_cwd = false;
+    merged.privileged = privileged;
+    set_filter(&mut plan, &merged, host, cache)?;
+    Ok(plan)
+}
+
+fn set_filter(
+    plan: &mut ProcessPlan,
+    settings: &ContainerSettings,
+    host: &HostFacts,
+    cache: &ProgramCache,
+) -> Result<()> {
+    let profile = match (&settings.seccomp, settings.privileged) {
+        (Seccomp::Unconfined, _) | (Seccomp::Default, true) => return Ok(()),
+        (Seccomp::Default, false) => None,
+        (Seccomp::Profile(text), _) => Some(text.as_str()),
+    };
+    (plan.seccomp, plan.seccomp_flags) = cache.program(profile, plan.capabilities.bounding, host)?;
+    Ok(())
+}
+
+/// Writes the whole configuration, with the filter as Docker resolves it: for other runtimes and for people to read.
+pub fn generate_with_filter(settings: &ContainerSettings, host: &HostFacts) -> Result<Spec> {
+    let mut spec = generate(settings, host)?;
+    let profile = match (&settings.seccomp, settings.privileged) {
+        (Seccomp::Unconfined, _) | (Seccomp::Default, true) => return Ok(spec),
+        (Seccomp::Default, false) => seccomp::docker_profile()?,
+        (Seccomp::Profile(text), _) => seccomp::parse_profile(text)?,
+    };
+    let filter = profile.resolve(container_capabilities(settings, host)?, host)?;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(Some(filter));
+    }
+    Ok(spec)
+}
+
+/// Writes the configuration without its filter.
+pub fn generate(settings: &ContainerSettings, host: &HostFacts) -> Result<Spec> {
+    let mounts = mounts::plan_mounts(settings)?;
+    let mut root = Root::default();
+    root.set_path(PathBuf::from(&settings.root_path)).set_readonly(Some(settings.readonly_rootfs));
+    let mut spec = Spec::default();
+    spec.set_version(OCI_VERSION.into())
+        .set_root(Some(root))
+        .set_mounts(Some(mounts.list))
+        .set_process(Some(process(settings, host)?))
+        .set_hostname((settings.uts != Namespace::Host).then(|| settings.hostname.clone()))
+        .set_domainname(None)
+        .set_hooks(None)
+        .set_annotations(annotations(settings))
+        .set_linux(Some(linux(settings, host, mounts.root_propagation)?));
+    Ok(spec)
+}
+
+fn annotations(settings: &ContainerSettings) -> Option<HashMap<String, String>> {
+    let rows = &settings.annotations;
+    (!rows.is_empty()).then(|| rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// The capabilities of a container as a mask.
+fn container_capabilities(settings: &ContainerSettings, host: &HostFacts) -> Result<u64> {
+    let adjustment =
+        Adjustment { add: &settings.cap_add, drop: &settings.cap_drop, privileged: settings.privileged };
+    capabilities::adjust(&adjustment, host.capabilities)
+}
+
+fn process(settings: &ContainerSettings, host: &HostFacts) -> Result<Process> {
+    let mut user = User::default();
+    user.set_uid(settings.user.uid)
+        .set_gid(settings.user.gid)
+        .set_additional_gids(Some(settings.user.groups.clone()).filter(|groups| !groups.is_empty()));
+    let set = capability_set(container_capabilities(settings, host)?)?;
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(set.clone()))
+        .set_effective(Some(set.clone()))
+        .set_permitted(Some(set))
+        .set_inheritable(None)
+        .set_ambient(None);
+    let cwd = if settings.cwd.is_empty() { "/" } else { &settings.cwd };
+    let mut env = environment(settings, settings.tty);
+    let home = &settings.user.home;
+    if !home.is_empty() && !env.iter().any(|row| row.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    let mut process = Process::default();
+    process
+        .set_terminal(settings.tty.then_some(true))
+        .set_user(user)
+        .set_args(Some(settings.args.clone()))
+        .set_env(Some(env))
+        .set_cwd(PathBuf::from(cwd))
+        .set_capabilities(Some(sets))
+        .set_rlimits(Some(rlimits(&settings.ulimits)?).filter(|rows| !rows.is_empty()))
+        .set_no_new_privileges(settings.no_new_privileges.then_some(true))
+        .set_apparmor_profile(settings.apparmor_profile.clone().filter(|_| !settings.privileged))
+        .set_selinux_label(settings.selinux_label.clone())
+        .set_oom_score_adj(Some(settings.oom_score_adj));
+    Ok(process)
+}
+
+fn capability_set(mask: u64) -> Result<Capabilities> {
+    capabilities::names(mask)
+        .iter()
+        .map(|name| {
+            Capability::try_from(name.as_str()).map_err(|error| Error::system(format!("{name}: {error}")))
+        })
+        .collect()
+}
+
+/// The variables of a container's process without `HOME`.
+fn environment(settings: &ContainerSettings, tty: bool) -> Vec<String> {
+    let mut env = vec![defaults::PATH.to_owned(), format!("HOSTNAME={}", settings.hostname)];
+    if tty {
+        env.push("TERM=xterm".into());
+    }
+    replace_or_append(env, &settings.env)
+}
+
+/// Puts variables over others: each takes its namesake's place or stands at the end; a bare name removes.
+fn replace_or_append(mut env: Vec<String>, over: &[String]) -> Vec<String> {
+    fn name(row: &str) -> &str {
+        row.split_once('=').map_or(row, |(name, _)| name)
+    }
+    for row in over {
+        let place = env.iter().position(|known| name(known) == name(row));
+        match (place, row.contains('=')) {
+            (Some(index), true) => env[index] = row.clone(),
+            (Some(index), false) => {
+                env.remove(index);
+            }
+            (None, true) => env.push(row.clone()),
+            (None, false) => {}
+        }
+    }
+    env
+}
+
+fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<PosixRlimit>> {
+    ulimits
+        .iter()
+        .map(|ulimit| {
+            let kind = format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase());
+            let kind: PosixRlimitType = serde_json::from_value(serde_json::Value::String(kind))
+                .map_err(|_| Error::invalid(format!("invalid ulimit type: {}", ulimit.name)))?;
+            // -1 becomes the kernel's RLIM_INFINITY.
+            let limit =
+                PosixRlimitBuilder::default().typ(kind).soft(ulimit.soft as u64).hard(ulimit.hard as u64);
+            limit.build().context("invalid ulimit")
+        })
+        .collect()
+}
+
+fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<String>) -> Result<Linux> {
+    let devices = if settings.privileged { merged_devices(settings) } else { settings.devices.clone() };
+    let mut resources = resources(&settings.resources, host)?;
+    resources.set_devices(Some(device_rules(settings)?));
+    let hidden = |own: &Option<Vec<String>>, usual: &[&str], more: &[String]| {
+        let list = match own {
+            Some(list) => list.clone(),
+            None => usual.iter().map(|path| (*path).to_owned()).chain(more.iter().cloned()).collect(),
+        };
+        Some(list).filter(|_| !settings.privileged)
+    };
+    let mut linux = Linux::default();
+    linux
+        .set_sysctl(Some(sysctls(settings)).filter(|map| !map.is_empty()))
+        .set_resources(Some(resources))
+        .set_cgroups_path(Some(PathBuf::from(&settings.cgroup_path)).filter(|path| path.as_os_str() != ""))
+        .set_namespaces(Some(namespaces(settings, host)))
+        .set_devices(Some(devices.iter().map(linux_device).collect()))
+        .set_rootfs_propagation(propagation)
+        .set_masked_paths(hidden(
+            &settings.masked_paths,
+            &defaults::MASKED_PATHS,
+            &host.thermal_throttle_paths,
+        ))
+        .set_readonly_paths(hidden(&settings.readonly_paths, &defaults::READONLY_PATHS, &[]));
+    Ok(linux)
+}
+
+/// The host's devices, with those that were asked for under another name beside them.
+fn merged_devices(settings: &ContainerSettings) -> Vec<Device> {
+    let mut devices = settings.host_devices.clone();
+    for device in &settings.devices {
+        if !devices.iter().any(|known| known.path == device.path) {
+            devices.push(device.clone());
+        }
+    }
+    devices
+}
+
+fn device_type(kind: char) -> LinuxDeviceType {
+    match kind {
+        'b' => LinuxDeviceType::B,
+        'p' => LinuxDeviceType::P,
+        _ => LinuxDeviceType::C,
+    }
+}
+
+fn linux_device(device: &Device) -> LinuxDevice {
+    let mut row = LinuxDevice::default();
+    row.set_path(PathBuf::from(&device.path))
+        .set_typ(device_type(device.kind))
+        .set_major(device.major.into())
+        .set_minor(device.minor.into())
+        .set_file_mode(Some(device.mode))
+        .set_uid(Some(device.uid))
+        .set_gid(Some(device.gid));
+    row
+}
+
+fn device_rule(
+    allow: bool,
+    kind: Option<LinuxDeviceType>,
+    (major, minor): (Option<i64>, Option<i64>),
+    access: &str,
+) -> LinuxDeviceCgroup {
+    let mut rule = LinuxDeviceCgroup::default();
+    rule.set_allow(allow).set_typ(kind).set_major(major).set_minor(minor).set_access(Some(access.into()));
+    rule
+}
+
+fn device_rules(settings: &ContainerSettings) -> Result<Vec<LinuxDeviceCgroup>> {
+    let mut rules = vec![device_rule(false, None, (None, None), "rwm")];
+    for (allow, major, minor) in defaults::DEVICE_RULES {
+        rules.push(device_rule(allow, Some(LinuxDeviceType::C), (Some(major), Some(minor)), "rwm"));
+    }
+    if settings.privileged {
+        rules.push(device_rule(true, None, (None, None), "rwm"));
+        return Ok(rules);
+    }
+    for device in &settings.devices {
+        let access = if device.access.is_empty() { "rwm" } else { &device.access };
+        let numbers = (Some(device.major.into()), Some(device.minor.into()));
+        rules.push(device_rule(true, Some(device_type(device.kind)), numbers, access));
+    }
+    for rule in &settings.device_rules {
+        rules.push(parse_device_rule(rule)?);
+    }
+    Ok(rules)
+}
+
+/// Reads a rule of `--device-cgroup-rule`: kind, numbers or `*`, rights.
+fn parse_device_rule(rule: &str) -> Result<LinuxDeviceCgroup> {
+    let wrong = || Error::invalid(format!("invalid device cgroup rule format: '{rule}'"));
+    let words: Vec<&str> = rule.split(' ').collect();
+    let [kind, numbers, access] = words[..] else { return Err(wrong()) };
+    let kind = match kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        _ => return Err(wrong()),
+    };
+    let number = |text: &str| match text {
+        "*" => Ok(Some(-1)),
+        text if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().map(Some).map_err(|_| wrong()),
+        _ => Err(wrong()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    if access.is_empty() || access.len() > 3 || parse_access(access).is_err() {
+        return Err(wrong());
+    }
+    Ok(device_rule(true, Some(kind), (number(major)?, number(minor)?), access))
+}
+
+fn sysctls(settings: &ContainerSettings) -> HashMap<String, String> {
+    let mut map = HashMap::new();
+    if settings.network == Namespace::Private {
+        map.extend(defaults::NETWORK_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    if !settings.domainname.is_empty() && settings.uts != Namespace::Host {
+        map.insert("kernel.domainname".into(), settings.domainname.clone());
+    }
+    map.extend(settings.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
+    map
+}
+
+fn namespaces(settings: &ContainerSettings, host: &HostFacts) -> Vec<LinuxNamespace> {
+    let ipc = match &settings.ipc {
+        IpcMode::Private | IpcMode::None | IpcMode::Shareable { .. } => Namespace::Private,
+        IpcMode::Host => Namespace::Host,
+        IpcMode::Join { path, .. } => Namespace::Join(path.clone()),
+    };
+    let cgroup = settings.cgroup_namespace.clone().unwrap_or(match host.cgroups {
+        CgroupMode::V1 { .. } => Namespace::Host,
+        CgroupMode::V2 { .. } => Namespace::Private,
+    });
+    let time = if settings.time_namespace { Namespace::Private } else { Namespace::Host };
+    let all = [
+        (LinuxNamespaceType::Mount, &Namespace::Private),
+        (LinuxNamespaceType::Network, &settings.network),
+        (LinuxNamespaceType::Uts, &settings.uts),
+        (LinuxNamespaceType::Pid, &settings.pid),
+        (LinuxNamespaceType::Ipc, &ipc),
+        (LinuxNamespaceType::Time, &time),
+        (LinuxNamespaceType::Cgroup, &cgroup),
+    ];
+    let mut list = Vec::with_capacity(all.len());
+    for (kind, wanted) in all {
+        let path = match wanted {
+            Namespace::Host => continue,
+            Namespace::Private => None,
+            Namespace::Join(path) => Some(PathBuf::from(path)),
+        };
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind).set_path(path);
+        list.push(namespace);
+    }
+    list
+}
+
+fn resources(wanted: &Resources, host: &HostFacts) -> Result<LinuxResources> {
+    let mut resources = LinuxResources::default();
+    let pids = wanted.pids_limit.map(|limit| {
+        let mut pids = LinuxPids::default();
+        pids.set_limit(if limit <= 0 { -1 } else { limit });
+        pids
+    });
+    resources
+        .set_memory(Some(memory(wanted, host)).filter(|memory| *memory != LinuxMemory::default()))
+        .set_cpu(Some(cpu(wanted)?).filter(|cpu| *cpu != LinuxCpu::default()))
+        .set_pids(pids)
+        .set_block_io(Some(block_io(wanted)?).filter(|block_io| *block_io != LinuxBlockIo::default()));
+    Ok(resources)
+}
+
+fn memory(wanted: &Resources, host: &HostFacts) -> LinuxMemory {
+    let v1 = matches!(host.cgroups, CgroupMode::V1 { .. });
+    let swap = match wanted.memory_swap {
+        0 if wanted.memory > 0 => wanted.memory.saturating_mul(2),
+        swap => swap,
+    };
+    let mut memory = LinuxMemory::default();
+    memory
+        .set_limit(Some(wanted.memory).filter(|value| *value > 0))
+        .set_reservation(Some(wanted.memory_reservation).filter(|value| *value > 0))
+        .set_swap(Some(swap).filter(|value| *value > 0 && host.swap_accounting))
+        .set_swappiness(wanted.memory_swappiness.filter(|value| *value >= 0 && v1).map(|value| value as u64))
+        .set_disable_oom_killer(Some(true).filter(|_| wanted.oom_kill_disable && v1));
+    memory
+}
+
+fn cpu(wanted: &Resources) -> Result<LinuxCpu> {
+    if wanted.cpu_shares < 0 {
+        return Err(Error::invalid("shares: invalid argument"));
+    }
+    let (mut period, mut quota) = (wanted.cpu_period, wanted.cpu_quota);
+    if wanted.nano_cpus > 0 {
+        period = 100_000;
+        quota = (i128::from(wanted.nano_cpus) * 100_000 / 1_000_000_000) as i64;
+    }
+    let positive = |value: i64| Some(value as u64).filter(|_| value > 0);
+    let mut cpu = LinuxCpu::default();
+    cpu.set_shares(positive(wanted.cpu_shares))
+        .set_period(positive(period))
+        .set_quota(Some(quota).filter(|value| *value != 0))
+        .set_realtime_period(positive(wanted.cpu_realtime_period))
+        .set_realtime_runtime(Some(wanted.cpu_realtime_runtime).filter(|value| *value != 0))
+        .set_cpus(Some(wanted.cpuset_cpus.clone()).filter(|list| !list.is_empty()))
+        .set_mems(Some(wanted.cpuset_mems.clone()).filter(|list| !list.is_empty()));
+    Ok(cpu)
+}
+
+fn block_io(wanted: &Resources) -> Result<LinuxBlockIo> {
+    let weights = wanted.blkio_weight_devices.iter().map(|(major, minor, weight)| {
+        let row = LinuxWeightDeviceBuilder::default().major(*major).minor(*minor).weight(*weight);
+        row.build().context("invalid blkio weight")
+    });
+    let weights = weights.collect::<Result<Vec<LinuxWeightDevice>>>()?;
+    let rates = |rows: &[(i64, i64, u64)]| {
+        let rows = rows.iter().map(|(major, minor, rate)| {
+            let row = LinuxThrottleDeviceBuilder::default().major(*major).minor(*minor).rate(*rate);
+            row.build().context("invalid blkio rate")
+        });
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+    };
+    let mut block_io = LinuxBlockIo::default();
+    block_io
+        .set_weight(Some(wanted.blkio_weight).filter(|weight| *weight != 0))
+        .set_weight_device(Some(weights).filter(|rows| !rows.is_empty()))
+        .set_throttle_read_bps_device(rates(&wanted.device_read_bps)?)
+        .set_throttle_write_bps_device(rates(&wanted.device_write_bps)?)
+        .set_throttle_read_iops_device(rates(&wanted.device_read_iops)?)
+        .set_throttle_write_iops_device(rates(&wanted.device_write_iops)?);
+    Ok(block_io)
+}
