@@ -1,0 +1,162 @@
+//! The census: nothing of an engine may be left once its containers are removed and it has ended.
+//!
+//! Everything that an engine makes in the kernel is found by its roots, so that tests can run side by side: processes by
+//! their cgroup, their open sockets and their mounts, cgroups by the subtree's name, mounts and files by path.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::{process, within};
+
+/// What names the belongings of one engine.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// Its data root.
+    pub data_root: PathBuf,
+    /// Its exec root.
+    pub exec_root: PathBuf,
+}
+
+impl Marks {
+    /// Returns the processes of the engine's shims and containers: those in a cgroup of its subtree.
+    pub fn processes(&self) -> Vec<i32> {
+        let groups = self.cgroups();
+        let mut pids = BTreeSet::new();
+        for group in &groups {
+            let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(listed.lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        pids.into_iter().filter(|pid| process::is_alive(*pid)).collect()
+    }
+
+    /// Returns the cgroups of the engine, in every hierarchy, a parent before its children.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let name = subtree(&self.exec_root);
+        let mut found = Vec::new();
+        for hierarchy in hierarchies() {
+            collect(&hierarchy.join(&name), &mut found);
+        }
+        found
+    }
+
+    /// Returns what is left, a line per thing, after giving asynchronous work a moment to end.
+    pub fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let end = std::time::Instant::now() + crate::deadline::seconds(5);
+        loop {
+            left.clear();
+            self.look(&mut left);
+            if left.is_empty() || std::time::Instant::now() > end {
+                return left;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    fn look(&self, left: &mut Vec<String>) {
+        for pid in self.processes() {
+            left.push(format!("process {pid}: {} ({})", process::arguments(pid), process::name(pid)));
+        }
+        for group in self.cgroups() {
+            // The subtree itself may stay for the next start; what is in it may not.
+            let of_container = group.file_name().is_some_and(|name| is_id(&name.to_string_lossy()));
+            if of_container {
+                left.push(format!("cgroup {}", group.display()));
+            }
+        }
+        for pid in process::all() {
+            let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            for line in table.lines().filter(|line| self.is_mentioned(line)) {
+                left.push(format!("mount in the namespace of {pid} ({}): {line}", process::name(pid)));
+            }
+        }
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        for line in sockets.lines().filter(|line| line.contains(&*self.exec_root.to_string_lossy())) {
+            left.push(format!("socket {line}"));
+        }
+        for folder in [self.data_root.join("rw"), self.data_root.join("containers"), self.exec_root.join("containers")] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                left.push(format!("file {}", entry.path().display()));
+            }
+        }
+    }
+
+    fn is_mentioned(&self, line: &str) -> bool {
+        [&self.data_root, &self.exec_root].iter().any(|root| line.contains(&*root.to_string_lossy()))
+    }
+
+    /// Ends and removes all that can be found: for a test that failed.
+    pub fn sweep(&self) {
+        let mut tries = 0;
+        while !self.processes().is_empty() && tries < 200 {
+            self.processes().into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            tries += 1;
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for line in table.lines().rev().filter(|line| self.is_mentioned(line)) {
+            if let Some(place) = line.split(' ').nth(4) {
+                let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
+        self.cgroups().iter().rev().for_each(|group| {
+            let _ = fs::remove_dir(group);
+        });
+    }
+}
+
+/// Returns the name of an engine's part of every cgroup hierarchy.
+///
+/// This is the one thing that the harness knows of how the engine names what it makes.
+fn subtree(exec_root: &Path) -> String {
+    if exec_root == Path::new("/run/minke") {
+        return "minke".to_string();
+    }
+    format!("minke-{}", exec_root.to_string_lossy().trim_matches('/').replace('/', "-"))
+}
+
+/// Returns where each cgroup hierarchy is mounted.
+pub fn hierarchies() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let lines = table.lines().filter(|line| line.contains(" - cgroup ") || line.contains(" - cgroup2 "));
+    lines.filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    if !folder.is_dir() {
+        return;
+    }
+    found.push(folder.to_path_buf());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+/// Removes the subtree `name` from every hierarchy; true when nothing of it is left.
+pub fn remove_cgroups(name: &str) -> bool {
+    let mut found = Vec::new();
+    for hierarchy in hierarchies() {
+        collect(&hierarchy.join(name), &mut found);
+    }
+    found.iter().rev().filter(|group| fs::remove_dir(group).is_err()).count() == 0
+}
+
+/// Panics unless everything of the engine is gone.
+pub fn take(marks: &Marks) {
+    let left = marks.left();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+}
+
+/// Waits until a process has gone.
+pub fn gone(pid: i32) {
+    within(20, &format!("process {pid} ({}) ends", process::arguments(pid)), || (!process::is_alive(pid)).then_some(()));
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() >= 64 && name.chars().take(64).all(|letter| letter.is_ascii_hexdigit())
+}

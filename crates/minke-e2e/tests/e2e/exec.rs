@@ -1,0 +1,104 @@
+//! `exec`: one more process in a running container.
+
+use minke_e2e::{case, once, within};
+use serde_json::json;
+
+#[test]
+fn a_process_joins_the_container() {
+    case(|rig| {
+        rig.ok("run -d --name main --hostname box -e A=1 busybox sleep 1000");
+        assert_eq!(rig.ok("exec main sh -c 'hostname; echo $A; ls /proc | grep -c \"^1$\"; pwd'"), "box\n1\n1\n/");
+        let namespaces = "sh -c 'cd /proc/self/ns; readlink ipc mnt net pid uts cgroup'";
+        let of_main = rig.ok("exec main sh -c 'cd /proc/1/ns; readlink ipc mnt net pid uts cgroup'");
+        assert_eq!(rig.ok(&format!("exec main {namespaces}")), of_main);
+        assert_eq!(rig.ok("exec -w /tmp -e B=2 -u alice main sh -c 'pwd; echo $A$B; id -un; echo $HOME'"), "/tmp\n12\nalice\n/home/alice");
+    });
+}
+
+#[test]
+fn codes_and_streams_come_back() {
+    case(|rig| {
+        rig.ok("run -d --name main busybox sleep 1000");
+        let output = rig.cli("exec main sh -c 'echo out; echo err >&2; exit 5'");
+        assert_eq!((output.code, output.text().as_str(), output.stderr.as_str()), (5, "out", "err\n"));
+        assert_eq!(rig.with_input("exec -i main wc -c", &vec![b'x'; 1_000_000]).text(), "1000000");
+        assert_eq!(rig.cli("exec main sh -c 'kill -9 $$'").code, 137);
+        let output = rig.cli("exec main no-such-program");
+        assert_eq!(output.code, 127, "{output:?}");
+        assert!((output.text() + &output.stderr).contains("executable file not found in $PATH"), "{output:?}");
+        assert_eq!(rig.cli("exec main /etc/passwd").code, 126);
+    });
+}
+
+#[test]
+fn only_a_running_container_takes_one() {
+    case(|rig| {
+        rig.ok("create --name idle busybox");
+        let output = rig.cli("exec idle true");
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains("is not running"), "{}", output.stderr);
+        rig.fails("exec missing true", 1, "No such container: missing");
+    });
+}
+
+#[test]
+fn a_detached_exec_goes_on_alone() {
+    case(|rig| {
+        rig.ok("run -d --name main busybox sleep 1000");
+        assert_eq!(rig.ok("exec -d main sh -c 'sleep 0.1; echo done >/made'"), "");
+        within(20, "the file is made", || (rig.cli("exec main cat /made").text() == "done").then_some(()));
+    });
+}
+
+#[test]
+fn a_terminal_is_the_process_s_own() {
+    case(|rig| {
+        rig.ok("run -d --name main busybox sleep 1000");
+        let mut shell = rig.terminal("exec -it main sh");
+        shell.expect("# ");
+        shell.send("tty; stty size\n");
+        shell.expect("/dev/pts/0");
+        shell.expect("24 80");
+        shell.resize(50, 132);
+        within(20, "the size arrives", || {
+            shell.send("stty size\n");
+            shell.expect("# ");
+            shell.screen().contains("50 132").then_some(())
+        });
+        shell.send("exit 4\n");
+        assert_eq!(shell.wait(), 4);
+    });
+}
+
+#[test]
+fn execs_end_with_the_container() {
+    case(|rig| {
+        rig.ok("run -d --name main busybox sleep 1000");
+        let exec = rig.spawn("exec -i main sh -c 'echo ready; sleep 1000'");
+        exec.expect("ready");
+        rig.ok("kill main");
+        assert_eq!(exec.wait().code, 137);
+    });
+}
+
+#[test]
+fn the_api_tells_of_an_exec() {
+    once(|rig| {
+        rig.ok("run -d --name main busybox sleep 1000");
+        let made = rig.post("/containers/main/exec", &json!({"Cmd": ["sh", "-c", "exit 6"], "AttachStdout": true}));
+        assert_eq!(made.status, 201, "{made:?}");
+        let id = made.json()["Id"].as_str().expect("an id").to_string();
+        let before = rig.get(&format!("/exec/{id}/json")).json();
+        assert_eq!((&before["Running"], &before["ExitCode"]), (&json!(false), &json!(null)));
+        assert_eq!(before["ProcessConfig"]["entrypoint"], "sh");
+        assert_eq!(before["ProcessConfig"]["arguments"], json!(["-c", "exit 6"]));
+        assert_eq!(rig.post(&format!("/exec/{id}/start"), &json!({"Detach": true})).status, 200);
+        within(20, "the exec has ended", || {
+            let state = rig.get(&format!("/exec/{id}/json")).json();
+            (state["Running"] == false && state["ExitCode"] == 6).then_some(())
+        });
+        assert_eq!(rig.post(&format!("/exec/{id}/start"), &json!({"Detach": true})).status, 409);
+        assert_eq!(rig.get("/exec/nothing/json").status, 404);
+        assert_eq!(rig.post("/containers/main/exec", &json!({"Cmd": []})).status, 400);
+    });
+}

@@ -1,0 +1,12 @@
+//! End-to-end tests, a file per group of commands. One program, so that a virtual machine is booted once for all of it.
+//!
+//! `v2` has what needs cgroup v2 and nothing else; `powercut` boots the virtual machine itself.
+
+mod attach;
+mod errors;
+mod exec;
+mod images;
+mod inspect;
+mod lifecycle;
+mod logs;
+mod run;
