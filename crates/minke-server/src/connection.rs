@@ -1,0 +1,111 @@
+//! Accepting connections and serving each with HTTP/1.1, or HTTP/2 where the client begins with it.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::listener::{Client, Listener};
+use crate::response::Response;
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long to wait when the system has no descriptor left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// What a server's tasks share.
+#[derive(Clone)]
+pub struct Scope {
+    /// No new connection and no further request.
+    pub ending: CancellationToken,
+    /// Nothing at all.
+    pub dropped: CancellationToken,
+    /// All tasks.
+    pub tasks: TaskTracker,
+}
+
+/// Serves every client of a listener until the server is ending.
+pub async fn accept_all<S>(listener: Listener, service: S, scope: Scope)
+where
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    loop {
+        let client = tokio::select! {
+            client = listener.accept() => client,
+            () = scope.ending.cancelled() => return,
+        };
+        match client {
+            Ok(client) => drop(scope.tasks.spawn(serve_client(client, service.clone(), scope.clone()))),
+            Err(error) if is_of_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener = listener.address(), "can't accept: {error}");
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+async fn serve_client<S>(client: Client, service: S, scope: Scope)
+where
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    match client {
+        Client::Unix(stream) => serve_stream(stream, service, scope).await,
+        Client::Tcp(stream) => {
+            let _ = stream.set_nodelay(true);
+            serve_stream(stream, service, scope).await;
+        }
+        Client::Tls(stream, acceptor) => {
+            let _ = stream.set_nodelay(true);
+            match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve_stream(stream, service, scope).await,
+                Ok(Err(error)) => tracing::info!("TLS handshake: {error}"),
+                Err(_) => tracing::info!("TLS handshake: timeout"),
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end, its upgrade, or the server's end.
+async fn serve_stream<I, S>(stream: I, service: S, scope: Scope)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // A client may close its writing side and still wait for the answer.
+    builder.http1().half_close(true).header_read_timeout(None);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = scope.ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                outcome = connection => outcome,
+                () = scope.dropped.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!("connection: {error}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Connections that stop being HTTP: attach and exec start.
+//!
+//! ```text
+//! client asks to upgrade     101, then the raw socket and what hyper had read of it go to the engine
+//! ... over TCP or TLS        as above, with one end of a socket pair; two tasks copy between it and the client
+//! client does not ask        200, and the socket pair's other end is the body of the answer (and of the request)
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
+use minke_api::ApiVersion;
+use minke_api::stream::{MINKE_STREAM_HEADER, MULTIPLEXED_STREAM, RAW_STREAM};
+use minke_engine::{Attachment, ExecSession};
+use minke_model::{Context as _, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use crate::body::Body;
+use crate::request::Request;
+use crate::response::{self, Response};
+
+/// The first version that tells framed from raw streams by the content type.
+const TELLS_FRAMED: ApiVersion = ApiVersion::new(1, 42);
+/// How much of a streamed answer is read at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What the engine does with a connection.
+pub trait Session: Send + 'static {
+    /// Whether the stream is raw.
+    fn tty(&self) -> bool;
+    /// Gives the connection to the engine.
+    fn connect(self, socket: OwnedFd, prefix: Bytes) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl Session for Attachment {
+    fn tty(&self) -> bool {
+        self.tty
+    }
+
+    async fn connect(self, socket: OwnedFd, prefix: Bytes) -> Result<()> {
+        Attachment::connect(self, socket, prefix).await
+    }
+}
+
+impl Session for ExecSession {
+    fn tty(&self) -> bool {
+        self.tty
+    }
+
+    async fn connect(self, socket: OwnedFd, prefix: Bytes) -> Result<()> {
+        ExecSession::connect(self, socket, prefix).await
+    }
+}
+
+/// Whether the client asks for the frames of our own command line.
+pub fn wants_exit_frames(request: &Request) -> bool {
+    request.header(MINKE_STREAM_HEADER) == "1"
+}
+
+/// Answers with the connection itself and gives it to the session once the answer is out.
+pub fn answer(mut request: Request, session: impl Session) -> Result<Response> {
+    let exit_frames = wants_exit_frames(&request);
+    let framed = exit_frames || (!session.tty() && request.version >= TELLS_FRAMED);
+    let content_type = if framed { MULTIPLEXED_STREAM } else { RAW_STREAM };
+    let upgrade = if request.wants_upgrade() { request.upgrade.take() } else { None };
+    let mut answer = match upgrade {
+        Some(upgrade) => {
+            let mut answer = response::of_type(content_type, Body::Empty);
+            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            answer.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+            let protocol =
+                request.headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            answer.headers_mut().insert(header::UPGRADE, protocol);
+            tokio::spawn(report(connect_upgraded(upgrade, session)));
+            answer
+        }
+        None => response::of_type(content_type, stream(request, session)?),
+    };
+    if exit_frames {
+        answer.headers_mut().insert(MINKE_STREAM_HEADER, HeaderValue::from_static("1"));
+    }
+    Ok(answer)
+}
+
+async fn report(work: impl Future<Output = Result<()>>) {
+    if let Err(error) = work.await {
+        tracing::warn!("attached connection: {error}");
+    }
+}
+
+async fn connect_upgraded(upgrade: OnUpgrade, session: impl Session) -> Result<()> {
+    let upgraded = upgrade.await.context("upgrading the connection")?;
+    let (socket, prefix) = match downcast::<TokioIo<UnixStream>>(upgraded) {
+        Ok(parts) => (descriptor(parts.io.into_inner()).context("taking the connection")?, parts.read_buf),
+        Err(upgraded) => {
+            let (near, far) = UnixStream::pair().context("socket pair")?;
+            tokio::spawn(proxy(upgraded, near));
+            (descriptor(far).context("socket pair")?, Bytes::new())
+        }
+    };
+    session.connect(socket, prefix).await
+}
+
+fn descriptor(stream: UnixStream) -> io::Result<OwnedFd> {
+    Ok(stream.into_std()?.into())
+}
+
+/// Copies between a client that is not a unix socket and the socket pair; each direction ends by itself.
+async fn proxy(upgraded: Upgraded, near: UnixStream) {
+    let mut client = TokioIo::new(upgraded);
+    let mut near = near;
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut near).await {
+        tracing::debug!("attached connection: {error}");
+    }
+}
+
+/// The way of clients that did not ask to upgrade: the request's body is the input, the answer's the output.
+fn stream(request: Request, session: impl Session) -> Result<Body> {
+    let (near, far) = UnixStream::pair().context("socket pair")?;
+    let far = descriptor(far).context("socket pair")?;
+    let (mut output, mut input) = near.into_split();
+    let has_body = !hyper::body::Body::is_end_stream(&request.body);
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(report(session.connect(far, Bytes::new())));
+    tokio::spawn(async move {
+        if has_body {
+            let mut body = request.into_reader();
+            let _ = tokio::io::copy(&mut body, &mut input).await;
+            let _ = input.shutdown().await;
+        } else {
+            // There will be no input, but its end is not told either: the client is only not able to send any.
+            input.forget();
+        }
+    });
+    tokio::spawn(async move {
+        let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
+        loop {
+            let piece = match output.read_buf(&mut buffer).await {
+                Ok(0) => return,
+                Ok(_) => Ok(buffer.split().freeze()),
+                Err(error) => Err(error),
+            };
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+            buffer.reserve(CHUNK_BYTES);
+        }
+    });
+    Ok(Body::Channel(receiver))
+}

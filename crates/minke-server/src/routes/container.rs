@@ -1,0 +1,94 @@
+//! Containers.
+
+use http::StatusCode;
+use minke_api::adapt::Adapt as _;
+use minke_api::container::{AttachQuery, ContainerCreateRequest, WaitQuery};
+use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
+use minke_api::{ApiVersion, json};
+use minke_model::Result;
+
+use crate::body::Body;
+use crate::hijack;
+use crate::request::Request;
+use crate::response::{self, Response};
+
+/// The first version that tells framed from raw logs by the content type.
+const TELLS_FRAMED: ApiVersion = ApiVersion::new(1, 42);
+
+fn done() -> Result<Response> {
+    Ok(response::empty(StatusCode::NO_CONTENT))
+}
+
+pub fn list(request: &Request) -> Result<Response> {
+    let mut containers = request.engine.container_list(&request.query()?)?;
+    containers.adapt(request.version);
+    Ok(response::json(&containers))
+}
+
+pub async fn create(mut request: Request) -> Result<Response> {
+    let query = request.query()?;
+    let body: ContainerCreateRequest = request.json().await?;
+    let created = request.engine.container_create(&query, body).await?;
+    let mut answer = response::json(&created);
+    *answer.status_mut() = StatusCode::CREATED;
+    Ok(answer)
+}
+
+pub fn inspect(request: &Request) -> Result<Response> {
+    let mut container = request.engine.container_inspect(&request.parameter, &request.query()?)?;
+    container.adapt(request.version);
+    Ok(response::json(&container))
+}
+
+pub fn logs(request: &Request) -> Result<Response> {
+    let logs = request.engine.container_logs(&request.parameter, &request.query()?)?;
+    let framed = !logs.tty && request.version >= TELLS_FRAMED;
+    Ok(response::of_type(if framed { MULTIPLEXED_STREAM } else { RAW_STREAM }, Body::Channel(logs.chunks)))
+}
+
+pub async fn resize(request: &Request) -> Result<Response> {
+    request.engine.container_resize(&request.parameter, &request.query()?).await?;
+    Ok(response::empty(StatusCode::OK))
+}
+
+pub async fn start(request: &Request) -> Result<Response> {
+    request.engine.container_start(&request.parameter, &request.query()?).await?;
+    done()
+}
+
+pub async fn stop(request: &Request) -> Result<Response> {
+    request.engine.container_stop(&request.parameter, &request.query()?).await?;
+    done()
+}
+
+pub async fn restart(request: &Request) -> Result<Response> {
+    request.engine.container_restart(&request.parameter, &request.query()?).await?;
+    done()
+}
+
+pub async fn kill(request: &Request) -> Result<Response> {
+    request.engine.container_kill(&request.parameter, &request.query()?).await?;
+    done()
+}
+
+pub async fn rename(request: &Request) -> Result<Response> {
+    request.engine.container_rename(&request.parameter, &request.query()?).await?;
+    done()
+}
+
+pub fn attach(request: Request) -> Result<Response> {
+    let query: AttachQuery = request.query()?;
+    let exit_frames = hijack::wants_exit_frames(&request);
+    let attachment = request.engine.container_attach(&request.parameter, &query, exit_frames)?;
+    hijack::answer(request, attachment)
+}
+
+pub fn wait(request: &Request) -> Result<Response> {
+    let outcome = request.engine.container_wait(&request.parameter, &request.query::<WaitQuery>()?)?;
+    Ok(response::json_later(async { json::encode(&outcome.await) }))
+}
+
+pub async fn remove(request: &Request) -> Result<Response> {
+    request.engine.container_remove(&request.parameter, &request.query()?).await?;
+    done()
+}

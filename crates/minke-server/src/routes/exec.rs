@@ -1,0 +1,37 @@
+//! Execs.
+
+use http::StatusCode;
+use minke_api::exec::{ExecCreateRequest, ExecStartRequest};
+use minke_model::Result;
+
+use crate::hijack;
+use crate::request::Request;
+use crate::response::{self, Response};
+
+pub async fn create(mut request: Request) -> Result<Response> {
+    let body: ExecCreateRequest = request.json().await?;
+    let created = request.engine.exec_create(&request.parameter, body)?;
+    let mut answer = response::json(&created);
+    *answer.status_mut() = StatusCode::CREATED;
+    Ok(answer)
+}
+
+pub async fn start(mut request: Request) -> Result<Response> {
+    let body: ExecStartRequest = request.json().await?;
+    if body.detach {
+        request.engine.exec_start_detached(&request.parameter, &body).await?;
+        return Ok(response::empty(StatusCode::OK));
+    }
+    let exit_frames = hijack::wants_exit_frames(&request);
+    let session = request.engine.exec_start(&request.parameter, &body, exit_frames)?;
+    hijack::answer(request, session)
+}
+
+pub async fn resize(request: &Request) -> Result<Response> {
+    request.engine.exec_resize(&request.parameter, &request.query()?).await?;
+    Ok(response::empty(StatusCode::OK))
+}
+
+pub fn inspect(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.exec_inspect(&request.parameter)?))
+}

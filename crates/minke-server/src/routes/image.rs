@@ -1,0 +1,59 @@
+//! Images.
+
+use http::StatusCode;
+use minke_api::Operation;
+use minke_api::adapt::Adapt as _;
+use minke_api::image::ImageSaveQuery;
+use minke_model::Result;
+
+use crate::body::Body;
+use crate::request::Request;
+use crate::response::{self, Response};
+
+pub async fn list(request: &Request) -> Result<Response> {
+    let mut images = request.engine.image_list(&request.query()?).await?;
+    images.adapt(request.version);
+    Ok(response::json(&images))
+}
+
+pub async fn inspect(request: &Request) -> Result<Response> {
+    let mut image = request.engine.image_inspect(&request.parameter, &request.query()?).await?;
+    image.adapt(request.version);
+    Ok(response::json(&image))
+}
+
+pub async fn history(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.image_history(&request.parameter, &request.query()?).await?))
+}
+
+pub async fn create(request: Request) -> Result<Response> {
+    let query = request.query()?;
+    let engine = request.engine.clone();
+    let progress = engine.image_create(&query, request.into_reader()).await?;
+    Ok(response::of_type("application/json", Body::Channel(progress)))
+}
+
+pub async fn load(request: Request) -> Result<Response> {
+    let query = request.query()?;
+    let engine = request.engine.clone();
+    let progress = engine.image_load(&query, request.into_reader()).await?;
+    Ok(response::of_type("application/json", Body::Channel(progress)))
+}
+
+pub async fn save(request: &Request) -> Result<Response> {
+    let mut query: ImageSaveQuery = request.query()?;
+    if request.operation == Operation::ImageGet {
+        query.names = vec![request.parameter.clone()];
+    }
+    let archive = request.engine.image_save(&query).await?;
+    Ok(response::of_type("application/x-tar", Body::Channel(archive)))
+}
+
+pub async fn tag(request: &Request) -> Result<Response> {
+    request.engine.image_tag(&request.parameter, &request.query()?).await?;
+    Ok(response::empty(StatusCode::CREATED))
+}
+
+pub async fn remove(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.image_delete(&request.parameter, &request.query()?).await?))
+}
