@@ -40,6 +40,15 @@ impl Adapt for ContainerInspect {
         if version < v1(48) {
             self.image_manifest_descriptor = None;
         }
+        if version < v1(42) {
+            self.host_config.kernel_memory.get_or_insert(0);
+            self.host_config.kernel_memory_tcp.get_or_insert(0);
+        } else {
+            self.host_config.kernel_memory = None;
+        }
+        if version >= v1(52) {
+            self.host_config.kernel_memory_tcp = None;
+        }
     }
 }
 
@@ -112,13 +121,16 @@ impl Adapt for ImageInspect {
             if let ImageInspectConfig::Image(config) = &self.config {
                 self.config = ImageInspectConfig::Container(dress(config));
             }
+            if let ImageInspectConfig::Container(config) = &mut self.config {
+                config.on_build.get_or_insert(None);
+            }
         }
         if version < v1(48) {
             self.descriptor = None;
         }
         if version < v1(45) {
             self.container.get_or_insert_default();
-            self.container_config.get_or_insert_with(|| dress(&ImageConfig::default()));
+            self.container_config.get_or_insert_with(ContainerConfig::default).on_build.get_or_insert(None);
         }
         if version < v1(44) {
             self.virtual_size = Some(self.size);
@@ -169,6 +181,10 @@ impl Adapt for SystemInfo {
         }
         if version < v1(46) {
             self.containerd = None;
+        }
+        if version < v1(42) {
+            self.kernel_memory.get_or_insert(false);
+            self.kernel_memory_tcp.get_or_insert(false);
         }
     }
 }

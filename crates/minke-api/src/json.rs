@@ -31,6 +31,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     body
 }
 
+/// Docker's words for JSON that can't be parsed, found from where the parser stopped.
 fn syntax_message(body: &[u8], error: &serde_json::Error) -> String {
     if body.iter().all(u8::is_ascii_whitespace) {
         return "EOF".into();
@@ -38,15 +39,36 @@ fn syntax_message(body: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected EOF".into();
     }
+    let reason = error.to_string();
     let line = body.split(|&b| b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let found = line.get(error.column().saturating_sub(1)).or(line.last()).copied().unwrap_or(b'\n');
-    match error.to_string() {
-        text if text.starts_with("trailing characters") => "unexpected content after JSON".into(),
-        text if text.starts_with("key must be a string") => {
-            format!("invalid character '{}' looking for beginning of object key string", found.escape_ascii())
-        }
-        _ => format!("invalid character '{}' looking for beginning of value", found.escape_ascii()),
+    let stop = error.column().saturating_sub(1).min(line.len().saturating_sub(1));
+    let found = line.get(stop).copied().unwrap_or(b'\n').escape_ascii();
+    if reason.starts_with("trailing characters") {
+        return "unexpected content after JSON".into();
     }
+    if reason.starts_with("expected ident") {
+        let start = line[..stop].iter().rposition(|b| !b.is_ascii_lowercase()).map_or(0, |before| before + 1);
+        for literal in ["null", "true", "false"] {
+            if let Some(expected) =
+                literal.as_bytes().strip_prefix(&line[start..stop]).and_then(|rest| rest.first())
+            {
+                return format!(
+                    "invalid character '{found}' in literal {literal} (expecting '{}')",
+                    *expected as char
+                );
+            }
+        }
+    }
+    let place = match reason.split(" at line").next().unwrap_or_default() {
+        "expected `:`" => "after object key",
+        "expected `,` or `}`" => "after object key:value pair",
+        "expected `,` or `]`" => "after array element",
+        "key must be a string" | "trailing comma" if !line[..=stop].ends_with(b"]") => {
+            "looking for beginning of object key string"
+        }
+        _ => "looking for beginning of value",
+    };
+    format!("invalid character '{found}' {place}")
 }
 
 /// What did not fit, and where.
@@ -72,9 +94,11 @@ impl de::Error for DecodeError {
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let found = match found {
             Unexpected::Bool(_) => "bool".to_owned(),
-            Unexpected::Unsigned(n) => format!("number {n}"),
-            Unexpected::Signed(n) => format!("number {n}"),
-            Unexpected::Float(n) => format!("number {n}"),
+            // The number itself is only told where a number was wanted.
+            Unexpected::Unsigned(n) if wants_number(expected) => format!("number {n}"),
+            Unexpected::Signed(n) if wants_number(expected) => format!("number {n}"),
+            Unexpected::Float(n) if wants_number(expected) => format!("number {n}"),
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "number".to_owned(),
             Unexpected::Str(_) | Unexpected::Char(_) => "string".to_owned(),
             Unexpected::Seq => "array".to_owned(),
             Unexpected::Map => "object".to_owned(),
@@ -101,6 +125,10 @@ impl DecodeError {
         }
         self
     }
+}
+
+fn wants_number(expected: &dyn Expected) -> bool {
+    matches!(expected.to_string().as_str(), "i64" | "u64" | "i32" | "u32" | "u16")
 }
 
 fn type_name(expected: &dyn Expected) -> String {
@@ -363,8 +391,15 @@ mod tests {
 
     #[test]
     fn a_wrong_type_names_its_field() {
-        let message = decode::<Sample>(br#"{"Tty":"yes"}"#).unwrap_err().to_string();
-        assert_eq!(message, "json: cannot unmarshal string into Go struct field Sample.Tty of type bool");
+        let check = |text: &str, expected: &str| {
+            let message = decode::<Sample>(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(message, format!("json: cannot unmarshal {expected}"));
+        };
+        check(r#"{"Tty":"yes"}"#, "string into Go struct field Sample.Tty of type bool");
+        check(r#"{"Tty":1}"#, "number into Go struct field Sample.Tty of type bool");
+        check(r#"{"Memory":1.5}"#, "number 1.5 into Go struct field Sample.Memory of type int64");
+        check(r#"{"Env":"x"}"#, "string into Go struct field Sample.Env of type []string");
+        check(r#"{"Labels":["x"]}"#, "array into Go struct field Sample.Labels of type map[string]string");
     }
 
     #[test]
@@ -372,7 +407,13 @@ mod tests {
         let message = |text: &str| decode::<Sample>(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(message(""), "EOF");
         assert_eq!(message("{"), "unexpected EOF");
-        assert_eq!(message("nope"), "invalid character 'o' looking for beginning of value");
+        assert_eq!(message("nope"), "invalid character 'o' in literal null (expecting 'u')");
+        assert_eq!(message(r#"{"a":trux}"#), "invalid character 'x' in literal true (expecting 'e')");
+        assert_eq!(message("hello"), "invalid character 'h' looking for beginning of value");
+        assert_eq!(message(r#"{"a" 1}"#), "invalid character '1' after object key");
+        assert_eq!(message(r#"{"a":1 2}"#), "invalid character '2' after object key:value pair");
+        assert_eq!(message("[1 2]"), "invalid character '2' after array element");
+        assert_eq!(message("{a:1}"), "invalid character 'a' looking for beginning of object key string");
         assert_eq!(message("{}{}"), "unexpected content after JSON");
     }
 }

@@ -82,12 +82,12 @@ pub struct HostConfig {
     pub devices: Option<Vec<DeviceMapping>>,
     pub device_cgroup_rules: Option<Vec<String>>,
     pub device_requests: Option<Vec<DeviceRequest>>,
-    /// Gone since version 1.42; kept for older clients.
-    #[serde(skip_serializing_if = "zero")]
-    pub kernel_memory: i64,
-    /// Gone since version 1.52; kept for older clients.
-    #[serde(rename = "KernelMemoryTCP", skip_serializing_if = "zero")]
-    pub kernel_memory_tcp: i64,
+    /// Of versions up to 1.41: see [`crate::adapt`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_memory: Option<i64>,
+    /// Of versions up to 1.51, and written by those up to 1.41 when it is 0.
+    #[serde(rename = "KernelMemoryTCP", skip_serializing_if = "Option::is_none")]
+    pub kernel_memory_tcp: Option<i64>,
     pub memory_reservation: i64,
     pub memory_swap: i64,
     pub memory_swappiness: Option<i64>,
