@@ -77,7 +77,9 @@ impl Marks {
         for line in sockets.lines().filter(|line| line.contains(&*self.exec_root.to_string_lossy())) {
             left.push(format!("socket {line}"));
         }
-        for folder in [self.data_root.join("rw"), self.data_root.join("containers"), self.exec_root.join("containers")] {
+        for folder in
+            [self.data_root.join("rw"), self.data_root.join("containers"), self.exec_root.join("containers")]
+        {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 left.push(format!("file {}", entry.path().display()));
             }
@@ -154,7 +156,9 @@ pub fn take(marks: &Marks) {
 
 /// Waits until a process has gone.
 pub fn gone(pid: i32) {
-    within(20, &format!("process {pid} ({}) ends", process::arguments(pid)), || (!process::is_alive(pid)).then_some(()));
+    within(20, &format!("process {pid} ({}) ends", process::arguments(pid)), || {
+        (!process::is_alive(pid)).then_some(())
+    });
 }
 
 fn is_id(name: &str) -> bool {

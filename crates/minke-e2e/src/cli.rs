@@ -63,7 +63,11 @@ impl Cli {
             Client::Docker => peers::docker().to_path_buf(),
         };
         let mut command = Command::new(program);
-        command.arg("-H").arg(format!("unix://{}", self.socket.display())).args(words).env("HOME", &self.home);
+        command
+            .arg("-H")
+            .arg(format!("unix://{}", self.socket.display()))
+            .args(words)
+            .env("HOME", &self.home);
         for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "MINKE_HOST", "MINKE_CONFIG"] {
             command.env_remove(variable);
         }

@@ -102,13 +102,20 @@ impl Engine for Minke {
         drop(writing);
         fcntl_setfd(&ready, FdFlags::empty()).expect("a flag");
         let mut command = Command::new(peers::minke());
-        command.arg("daemon").arg("--data-root").arg(self.data_root()).arg("--exec-root").arg(self.exec_root());
+        command
+            .arg("daemon")
+            .arg("--data-root")
+            .arg(self.data_root())
+            .arg("--exec-root")
+            .arg(self.exec_root());
         command.arg("--pidfile").arg(self.folder.join("minke.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
         command.arg("--ready-fd").arg(ready.as_raw_fd().to_string()).args(flags);
-        let log = File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
+        let log =
+            File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}; was it built?")));
+        self.child =
+            Some(command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}; was it built?")));
         drop(ready);
         let mut byte = [0];
         let told = File::from(reading).read(&mut byte).unwrap_or(0);
@@ -154,7 +161,8 @@ impl Dockerd {
     }
 
     fn cgroup(&self) -> String {
-        let name = self.folder.file_name().and_then(|name| name.to_str()).expect("the folder's name is in ASCII");
+        let name =
+            self.folder.file_name().and_then(|name| name.to_str()).expect("the folder's name is in ASCII");
         format!("/{name}-peer")
     }
 }
@@ -177,10 +185,15 @@ impl Engine for Dockerd {
         let state = self.folder.join("peer");
         let mut command = Command::new(peers::script());
         command.arg("enter").arg(peers::folder("docker")).arg(&state).arg("dockerd");
-        command.arg("--data-root").arg(state.join("docker")).arg("--pidfile").arg(self.folder.join("dockerd.pid"));
+        command
+            .arg("--data-root")
+            .arg(state.join("docker"))
+            .arg("--pidfile")
+            .arg(self.folder.join("dockerd.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
-        command.arg("--cgroup-parent").arg(self.cgroup()).args(flags);
-        let log = File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
+        command.arg("--cgroup-parent").arg(self.cgroup()).args(["-l", "warn"]).args(flags);
+        let log =
+            File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}")));
         within(60, "dockerd answers", || UnixStream::connect(&self.socket).ok());
@@ -199,7 +212,9 @@ impl Engine for Dockerd {
         let _ = child.kill();
         let _ = child.wait();
         let name = self.cgroup();
-        within(10, "dockerd's cgroups can be removed", || crate::census::remove_cgroups(&name[1..]).then_some(()));
+        within(10, "dockerd's cgroups can be removed", || {
+            crate::census::remove_cgroups(&name[1..]).then_some(())
+        });
     }
 
     fn marks(&self) -> Marks {
@@ -212,7 +227,8 @@ impl Engine for Dockerd {
 }
 
 fn last_lines(file: &Path) -> String {
-    let text = std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }

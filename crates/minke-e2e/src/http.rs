@@ -34,9 +34,10 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Returns the `message` of an error's body.
+    /// Returns the `message` of an error's body, or all of a body that has none.
     pub fn message(&self) -> String {
-        self.json()["message"].as_str().unwrap_or_default().to_string()
+        let parsed: Option<Value> = serde_json::from_slice(&self.body).ok();
+        parsed.and_then(|body| body["message"].as_str().map(str::to_string)).unwrap_or_else(|| self.text())
     }
 
     /// Returns a header's value.
@@ -46,12 +47,22 @@ impl Response {
 }
 
 /// Sends a request and reads the whole answer.
-pub fn request(socket: &Path, method: &str, path: &str, kind: &str, body: &[u8]) -> std::io::Result<Response> {
+pub fn request(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &[u8],
+) -> std::io::Result<Response> {
     let mut stream = connect(socket)?;
     send(&mut stream, method, path, &[("Content-Type", kind), ("Connection", "close")], body)?;
     let mut reader = BufReader::new(stream);
     let (status, headers) = head(&mut reader)?;
-    let body = if status == 204 || status == 304 || method == "HEAD" { Vec::new() } else { read_body(&mut reader, &headers)? };
+    let body = if status == 204 || status == 304 || method == "HEAD" {
+        Vec::new()
+    } else {
+        read_body(&mut reader, &headers)?
+    };
     Ok(Response { status, headers, body })
 }
 
@@ -108,7 +119,13 @@ fn connect(socket: &Path) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn send(stream: &mut UnixStream, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+fn send(
+    stream: &mut UnixStream,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<()> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
@@ -147,7 +164,8 @@ fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> std::io
         }
         return Ok(body);
     }
-    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
+    let length =
+        headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
     match length {
         Some(length) => {
             body.resize(length, 0);
@@ -166,7 +184,8 @@ fn read_chunk(reader: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let size = line.trim_end().split(';').next().unwrap_or_default();
-    let size = usize::from_str_radix(size, 16).map_err(|_| std::io::Error::other(format!("no chunk: {line:?}")))?;
+    let size =
+        usize::from_str_radix(size, 16).map_err(|_| std::io::Error::other(format!("no chunk: {line:?}")))?;
     let mut chunk = vec![0; size + 2];
     reader.read_exact(&mut chunk)?;
     chunk.truncate(size);

@@ -27,7 +27,8 @@ pub fn script() -> PathBuf {
 /// Returns the folder with the unpacked packages, after making sure that `peer` is in it.
 pub fn folder(peer: &str) -> PathBuf {
     let folder = target().join("peers");
-    let status = Command::new(script()).arg("fetch").arg(&folder).arg(peer).status().expect("tools/peers starts");
+    let status =
+        Command::new(script()).arg("fetch").arg(&folder).arg(peer).status().expect("tools/peers starts");
     assert!(status.success(), "tools/peers fetch {peer} failed");
     folder
 }
@@ -35,10 +36,16 @@ pub fn folder(peer: &str) -> PathBuf {
 /// Returns a program of the PATH, else the one that the packages of `peer` bring.
 pub fn program(name: &str, peer: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(|| {
-        let usr = folder(peer).join("usr");
-        ["bin", "sbin"].iter().map(|folder| usr.join(folder).join(name)).find(|file| file.is_file()).expect(name)
-    })
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(
+        || {
+            let usr = folder(peer).join("usr");
+            ["bin", "sbin"]
+                .iter()
+                .map(|folder| usr.join(folder).join(name))
+                .find(|file| file.is_file())
+                .expect(name)
+        },
+    )
 }
 
 /// Returns the docker client.

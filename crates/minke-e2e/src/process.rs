@@ -5,7 +5,9 @@ use std::fs;
 /// Returns the pids of all processes.
 pub fn all() -> Vec<i32> {
     fs::read_dir("/proc")
-        .map(|entries| entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        .map(|entries| {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        })
         .unwrap_or_default()
 }
 

@@ -119,6 +119,13 @@ impl Rig {
         self.kind
     }
 
+    /// Tells whether the engine behaves as Docker `major` and later: ours always does, a dockerd by its version.
+    pub fn is_like(&self, major: u32) -> bool {
+        let version = self.get("/version").json()["Version"].as_str().unwrap_or_default().to_string();
+        let found: Option<u32> = version.split('.').next().and_then(|number| number.parse().ok());
+        self.kind == EngineKind::Minke || found.is_some_and(|found| found >= major)
+    }
+
     /// Tells which client `ok`, `cli`, `spawn` and `terminal` use.
     pub fn client(&self) -> Client {
         self.client
@@ -254,7 +261,9 @@ impl Rig {
 
     /// Waits until a container's log contains `text`.
     pub fn await_log(&self, container: &str, text: &str) {
-        within(30, &format!("{container} logs {text:?}"), || self.ok(&format!("logs {container}")).contains(text).then_some(()));
+        within(30, &format!("{container} logs {text:?}"), || {
+            self.ok(&format!("logs {container}")).contains(text).then_some(())
+        });
     }
 
     /// Writes a file into the scratch folder, and returns its path.

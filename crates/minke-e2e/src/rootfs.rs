@@ -18,7 +18,9 @@ fn build_busybox() -> Vec<u8> {
     let applets = Command::new(peers::busybox()).arg("--list").output().expect("busybox runs").stdout;
     let applets = String::from_utf8(applets).expect("applets are named in ASCII");
     let mut tree = Tree::default();
-    for folder in ["bin/", "dev/", "etc/", "home/", "home/alice/", "proc/", "root/", "sys/", "usr/", "usr/bin/", "var/"] {
+    for folder in
+        ["bin/", "dev/", "etc/", "home/", "home/alice/", "proc/", "root/", "sys/", "usr/", "usr/bin/", "var/"]
+    {
         tree.folder(folder, 0o755);
     }
     tree.folder("tmp/", 0o1777);
@@ -29,7 +31,11 @@ fn build_busybox() -> Vec<u8> {
     let passwd = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n\
                   nobody:x:65534:65534:nobody:/home:/bin/false\n";
     tree.file("etc/passwd", 0o644, passwd.as_bytes());
-    tree.file("etc/group", 0o644, b"root:x:0:\nwheel:x:10:alice\naudio:x:29:alice,nobody\nalice:x:1000:\nnogroup:x:65534:\n");
+    tree.file(
+        "etc/group",
+        0o644,
+        b"root:x:0:\nwheel:x:10:alice\naudio:x:29:alice,nobody\nalice:x:1000:\nnogroup:x:65534:\n",
+    );
     tree.finish()
 }
 

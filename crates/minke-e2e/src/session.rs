@@ -89,7 +89,12 @@ impl Session {
         self.ended = true;
         let stderr = String::from_utf8_lossy(&self.stderr.join()).into_owned();
         let stdout = self.stdout.join();
-        assert!(ended, "not ended within {limit:?}: {}\n{}\n{stderr}", self.line, String::from_utf8_lossy(&stdout));
+        assert!(
+            ended,
+            "not ended within {limit:?}: {}\n{}\n{stderr}",
+            self.line,
+            String::from_utf8_lossy(&stdout)
+        );
         let code = status.code().or_else(|| Some(128 + status.signal()?)).expect("ended by exit or signal");
         Output { code, stdout, stderr }
     }
@@ -155,7 +160,8 @@ impl Captured {
         let end = Instant::now() + deadline::seconds(30);
         let mut bytes = self.buffer.bytes.lock().expect("no reader panics");
         loop {
-            let found = bytes[from.min(bytes.len())..].windows(text.len()).position(|part| part == text.as_bytes());
+            let found =
+                bytes[from.min(bytes.len())..].windows(text.len()).position(|part| part == text.as_bytes());
             if let Some(position) = found {
                 return (String::from_utf8_lossy(&bytes).into_owned(), from + position + text.len());
             }

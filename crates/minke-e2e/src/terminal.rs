@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::{deadline, process};
 use crate::session::{Captured, wait_for_end};
+use crate::{deadline, process};
 
 /// A command whose three streams are one terminal, its controlling one.
 pub struct Terminal {
@@ -23,9 +23,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command` in a terminal of 24 rows and 80 columns; `line` names it in messages.
     pub fn start(command: &Command, line: &str) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a new terminal");
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a new terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal can be opened");
-        let name = ptsname(&master, Vec::new()).expect("the terminal has a name").into_string().expect("in ASCII");
+        let name =
+            ptsname(&master, Vec::new()).expect("the terminal has a name").into_string().expect("in ASCII");
         let open = || File::options().read(true).write(true).open(&name).expect("the terminal opens");
         let stream = || Stdio::from(open());
         // setsid gives the command the terminal as the controlling one, which takes a system call between fork and exec.

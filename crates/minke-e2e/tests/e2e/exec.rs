@@ -7,11 +7,18 @@ use serde_json::json;
 fn a_process_joins_the_container() {
     case(|rig| {
         rig.ok("run -d --name main --hostname box -e A=1 busybox sleep 1000");
-        assert_eq!(rig.ok("exec main sh -c 'hostname; echo $A; ls /proc | grep -c \"^1$\"; pwd'"), "box\n1\n1\n/");
-        let namespaces = "sh -c 'cd /proc/self/ns; readlink ipc mnt net pid uts cgroup'";
-        let of_main = rig.ok("exec main sh -c 'cd /proc/1/ns; readlink ipc mnt net pid uts cgroup'");
-        assert_eq!(rig.ok(&format!("exec main {namespaces}")), of_main);
-        assert_eq!(rig.ok("exec -w /tmp -e B=2 -u alice main sh -c 'pwd; echo $A$B; id -un; echo $HOME'"), "/tmp\n12\nalice\n/home/alice");
+        assert_eq!(
+            rig.ok("exec main sh -c 'hostname; echo $A; ls /proc | grep -c \"^1$\"; pwd'"),
+            "box\n1\n1\n/"
+        );
+        let of = |process: &str| {
+            rig.ok(&format!("exec main sh -c 'cd /proc/{process}/ns; for n in ipc mnt net pid uts cgroup; do readlink $n; done'"))
+        };
+        assert_eq!(of("1"), of("self"));
+        assert_eq!(
+            rig.ok("exec -w /tmp -e B=2 -u alice main sh -c 'pwd; echo $A$B; id -un; echo $HOME'"),
+            "/tmp\n12\nalice\n/home/alice"
+        );
     });
 }
 
@@ -24,8 +31,11 @@ fn codes_and_streams_come_back() {
         assert_eq!(rig.with_input("exec -i main wc -c", &vec![b'x'; 1_000_000]).text(), "1000000");
         assert_eq!(rig.cli("exec main sh -c 'kill -9 $$'").code, 137);
         let output = rig.cli("exec main no-such-program");
-        assert_eq!(output.code, 127, "{output:?}");
-        assert!((output.text() + &output.stderr).contains("executable file not found in $PATH"), "{output:?}");
+        assert_eq!(output.code, if rig.is_like(25) { 127 } else { 126 }, "{output:?}");
+        assert!(
+            (output.text() + &output.stderr).contains("executable file not found in $PATH"),
+            "{output:?}"
+        );
         assert_eq!(rig.cli("exec main /etc/passwd").code, 126);
     });
 }
@@ -85,7 +95,8 @@ fn execs_end_with_the_container() {
 fn the_api_tells_of_an_exec() {
     once(|rig| {
         rig.ok("run -d --name main busybox sleep 1000");
-        let made = rig.post("/containers/main/exec", &json!({"Cmd": ["sh", "-c", "exit 6"], "AttachStdout": true}));
+        let made =
+            rig.post("/containers/main/exec", &json!({"Cmd": ["sh", "-c", "exit 6"], "AttachStdout": true}));
         assert_eq!(made.status, 201, "{made:?}");
         let id = made.json()["Id"].as_str().expect("an id").to_string();
         let before = rig.get(&format!("/exec/{id}/json")).json();

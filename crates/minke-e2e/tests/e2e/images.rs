@@ -37,7 +37,8 @@ fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     })
     .to_string();
     let config_name = format!("{}.json", hash(config.as_bytes()));
-    let layer_names: Vec<String> = (0..layers.len()).map(|number| format!("layer{number}/layer.tar")).collect();
+    let layer_names: Vec<String> =
+        (0..layers.len()).map(|number| format!("layer{number}/layer.tar")).collect();
     let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": layer_names}]).to_string();
     let mut tree = Tree::default();
     tree.file(&config_name[..64 + 5], 0o644, config.as_bytes());
@@ -58,7 +59,10 @@ fn load(rig: &Rig, archive: &[u8]) -> String {
 fn an_imported_root_file_system_is_an_image() {
     case(|rig| {
         let tar = rig.file("root.tar", busybox_tar());
-        let id = rig.ok(&format!("import -c 'CMD [\"echo\", \"hello\"]' -c 'ENV PATH=/bin' -m why {} mine:1", tar.display()));
+        let id = rig.ok(&format!(
+            "import -c 'CMD [\"echo\", \"hello\"]' -c 'ENV PATH=/bin' -m why {} mine:1",
+            tar.display()
+        ));
         assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
         assert_eq!(rig.ok("run --rm mine:1"), "hello");
         let output = rig.with_input("import - piped", busybox_tar());
@@ -78,7 +82,10 @@ fn a_saved_image_can_be_loaded_and_is_the_same() {
     case(|rig| {
         let archive = rig.cli("save busybox").stdout;
         let before = rig.get("/images/busybox/json").json();
-        assert!(files(&archive).values().any(|content| hash(content) == hash(busybox_tar())), "the layer's bytes are kept");
+        assert!(
+            files(&archive).values().any(|content| hash(content) == hash(busybox_tar())),
+            "the layer's bytes are kept"
+        );
         rig.ok("rmi busybox");
         assert_eq!(rig.get("/images/busybox/json").status, 404);
         assert!(load(rig, &archive).contains("Loaded image: busybox:latest"));
@@ -105,8 +112,13 @@ fn a_docker_archive_of_several_layers_is_loaded_in_order() {
         let archive = docker_archive("layered:1", &[busybox_tar().to_vec(), second.finish(), third.finish()]);
         assert!(load(rig, &archive).contains("Loaded image: layered:1"));
         assert_eq!(rig.ok("run --rm layered:1"), "third");
-        assert_eq!(rig.ok("run --rm layered:1 sh -c 'ls /etc; ls -A /root; stat -c %a /root'"), "hostname\nhosts\nmtab\npasswd\nresolv.conf\n700"
-            .replace("mtab\n", if rig.ok("run --rm layered:1 ls /etc").contains("mtab") { "mtab\n" } else { "" }));
+        assert_eq!(
+            rig.ok("run --rm layered:1 sh -c 'ls /etc; ls -A /root; stat -c %a /root'"),
+            "hostname\nhosts\nmtab\npasswd\nresolv.conf\n700".replace(
+                "mtab\n",
+                if rig.ok("run --rm layered:1 ls /etc").contains("mtab") { "mtab\n" } else { "" }
+            )
+        );
         let image = rig.get("/images/layered:1/json").json();
         assert_eq!(image["Config"]["Labels"], json!({"a": "b"}));
         assert_eq!(image["RootFS"]["Layers"].as_array().map(Vec::len), Some(3));
@@ -137,7 +149,10 @@ fn an_oci_layout_is_loaded() {
         }
         assert!(load(rig, &tree.finish()).contains("fromoci:1"));
         assert_eq!(rig.ok("run --rm fromoci:1"), "from oci");
-        assert_eq!(rig.get("/images/fromoci:1/json").json()["Id"], format!("sha256:{}", hash(config.as_bytes())));
+        assert_eq!(
+            rig.get("/images/fromoci:1/json").json()["Id"],
+            format!("sha256:{}", hash(config.as_bytes()))
+        );
     });
 }
 
@@ -146,11 +161,17 @@ fn an_archive_that_lies_is_refused_and_leaves_nothing() {
     once(|rig| {
         let count = || rig.get("/images/json?all=1").json().as_array().map(Vec::len);
         let before = count();
-        let good = docker_archive("lie:1", &[busybox_tar().to_vec()]);
+        let mut other = Tree::default(); // a layer that the store does not have yet
+        other.file("big", 0o644, &[b'x'; 200_000]);
+        let good = docker_archive("lie:1", &[busybox_tar().to_vec(), other.finish()]);
         let mut broken = good.clone();
-        let position = broken.windows(4).position(|part| part == b"\x7fELF").expect("busybox is in it");
-        broken[position + 100_000] ^= 1;
-        for (what, archive) in [("a changed byte", &broken[..]), ("its half", &good[..good.len() / 2]), ("text", b"no tar at all")] {
+        let position = broken.windows(8).position(|part| part == b"xxxxxxxx").expect("the file is in it");
+        broken[position + 1000] ^= 1;
+        for (what, archive) in [
+            ("a changed byte", &broken[..]),
+            ("its half", &good[..good.len() / 2]),
+            ("text", b"no tar at all"),
+        ] {
             let output = rig.with_input("load", archive);
             assert_ne!(output.code, 0, "{what}: {}", output.text());
             assert_eq!(rig.get("/images/lie:1/json").status, 404, "{what}");
@@ -190,9 +211,15 @@ fn a_hostile_layer_reaches_nothing_outside_its_root() {
                 rig.cli("run --rm hostile:1 true");
                 rig.cli("rmi -f hostile:1");
             }
-            let names: Vec<_> = std::fs::read_dir(&outside).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
+            let names: Vec<_> = std::fs::read_dir(&outside)
+                .expect("a folder")
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
             assert_eq!(names, ["secret"], "{what}");
-            let links = std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(outside.join("secret")).expect("a file"));
+            let links = std::os::unix::fs::MetadataExt::nlink(
+                &std::fs::metadata(outside.join("secret")).expect("a file"),
+            );
             assert_eq!(links, 1, "{what}");
         }
     });
@@ -208,7 +235,14 @@ fn tags_come_and_go_and_the_last_removes_the_image() {
         let mut lines: Vec<&str> = listed.lines().collect();
         lines.sort_unstable();
         let short = &id[7..19];
-        assert_eq!(lines, [format!("busybox:latest {short}"), format!("localhost:5000/x:latest {short}"), format!("other/name:v2 {short}")]);
+        assert_eq!(
+            lines,
+            [
+                format!("busybox:latest {short}"),
+                format!("localhost:5000/x:latest {short}"),
+                format!("other/name:v2 {short}")
+            ]
+        );
         assert_eq!(rig.ok("rmi other/name:v2"), "Untagged: other/name:v2");
         rig.fails(&format!("rmi {short}"), 1, "image is referenced in multiple repositories");
         rig.ok("rmi localhost:5000/x");
@@ -216,7 +250,10 @@ fn tags_come_and_go_and_the_last_removes_the_image() {
         rig.fails("rmi busybox", 1, "is using its referenced image");
         rig.ok("rm user");
         let removed = rig.ok("rmi busybox");
-        assert!(removed.starts_with("Untagged: busybox:latest\n") && removed.contains(&format!("Deleted: {id}")), "{removed}");
+        assert!(
+            removed.starts_with("Untagged: busybox:latest\n") && removed.contains(&format!("Deleted: {id}")),
+            "{removed}"
+        );
         assert_eq!(rig.ok("images -q"), "");
         rig.fails("tag x UPPER", 1, "repository name");
     });
@@ -237,7 +274,8 @@ fn history_and_list_tell_of_the_image() {
         assert!(rig.ok("history told").contains("Imported from -"));
         assert_eq!(rig.ok("images --filter reference=to* --format '{{.Repository}}'"), "told");
         assert_eq!(rig.ok("images --filter label=a=b -q --no-trunc"), image["Id"]);
-        let row = rig.get("/images/json?filters=%7B%22reference%22%3A%7B%22told%22%3Atrue%7D%7D").json()[0].clone();
+        let row =
+            rig.get("/images/json?filters=%7B%22reference%22%3A%7B%22told%22%3Atrue%7D%7D").json()[0].clone();
         assert_eq!(row["RepoTags"], json!(["told:latest"]));
         assert_eq!(row["Labels"], json!({"a": "b"}));
         assert!(row["Size"].as_i64().is_some_and(|size| size > 500_000));

@@ -8,17 +8,28 @@ use serde_json::json;
 #[test]
 fn a_container_is_created_started_stopped_and_removed() {
     case(|rig| {
-        let id = rig.ok("create --name one busybox sh -c 'trap \"exit 4\" TERM; while :; do sleep 0.05; done'");
+        let id =
+            rig.ok("create --name one busybox sh -c 'trap \"exit 4\" TERM; while :; do sleep 0.05; done'");
         assert_eq!(rig.inspect("one")["State"]["Status"], "created");
         assert_eq!(rig.ok("start one"), "one");
         let state = rig.inspect("one")["State"].clone();
-        assert_eq!((&state["Status"], &state["Running"], &state["ExitCode"]), (&json!("running"), &json!(true), &json!(0)));
+        assert_eq!(
+            (&state["Status"], &state["Running"], &state["ExitCode"]),
+            (&json!("running"), &json!(true), &json!(0))
+        );
         assert!(state["Pid"].as_i64().is_some_and(|pid| pid > 0));
         assert_eq!(rig.ok("start one"), "one", "a second start is no error");
-        rig.fails("rm one", 1, "container is running");
+        rig.fails(
+            "rm one",
+            1,
+            if rig.is_like(26) { "container is running" } else { "cannot remove a running container" },
+        );
         assert_eq!(rig.ok("stop one"), "one");
         let state = rig.inspect("one")["State"].clone();
-        assert_eq!((&state["Status"], &state["ExitCode"], &state["Pid"]), (&json!("exited"), &json!(4), &json!(0)));
+        assert_eq!(
+            (&state["Status"], &state["ExitCode"], &state["Pid"]),
+            (&json!("exited"), &json!(4), &json!(0))
+        );
         assert_eq!(rig.ok("stop one"), "one", "a second stop is no error");
         assert_eq!(rig.ok("rm one"), "one");
         assert_eq!(rig.get(&format!("/containers/{id}/json")).status, 404);
@@ -77,7 +88,8 @@ fn wait_knows_its_conditions() {
         rig.ok("create --name one busybox sh -c 'exit 5'");
         let socket = rig.socket().to_path_buf();
         let next = std::thread::spawn(move || {
-            minke_e2e::http::request(&socket, "POST", "/containers/one/wait?condition=next-exit", "", &[]).expect("an answer")
+            minke_e2e::http::request(&socket, "POST", "/containers/one/wait?condition=next-exit", "", &[])
+                .expect("an answer")
         });
         // The wait has to be there before the container ends; its answer's head tells that, but only once it is all there.
         std::thread::sleep(minke_e2e::deadline::seconds(1) / 2);
@@ -85,14 +97,17 @@ fn wait_knows_its_conditions() {
         assert_eq!(next.join().expect("the thread ends").json()["StatusCode"], 5);
         let socket = rig.socket().to_path_buf();
         let removed = std::thread::spawn(move || {
-            minke_e2e::http::request(&socket, "POST", "/containers/one/wait?condition=removed", "", &[]).expect("an answer")
+            minke_e2e::http::request(&socket, "POST", "/containers/one/wait?condition=removed", "", &[])
+                .expect("an answer")
         });
         std::thread::sleep(minke_e2e::deadline::seconds(1) / 2);
         rig.ok("rm one");
         assert_eq!(removed.join().expect("the thread ends").json()["StatusCode"], 5);
         assert_eq!(rig.post("/containers/gone/wait", &json!(null)).status, 404);
         rig.ok("create --name two busybox");
-        assert_eq!(rig.post("/containers/two/wait?condition=never", &json!(null)).status, 400);
+        assert!(
+            !rig.is_like(23) || rig.post("/containers/two/wait?condition=never", &json!(null)).status == 400
+        );
     });
 }
 

@@ -1,6 +1,6 @@
 //! `logs`: the json-file format, its rotation, and reading it.
 
-use minke_e2e::{EngineKind, case, once, within};
+use minke_e2e::{case, once, within};
 
 #[test]
 fn logs_come_apart_by_stream_and_in_order() {
@@ -10,7 +10,8 @@ fn logs_come_apart_by_stream_and_in_order() {
         let output = rig.cli("logs one");
         assert_eq!(output.text(), "out1\nout2\nout3");
         assert_eq!(output.stderr, "err1\nerr2\nerr3\n");
-        assert_eq!(rig.ok("logs --tail 1 one").len() + rig.cli("logs --tail 1 one").stderr.len(), 5);
+        let last = rig.cli("logs --tail 1 one"); // which of the two pipes was read last is not said
+        assert!((last.text() + &last.stderr) == "out3" || last.stderr == "err3\n", "{last:?}");
         assert_eq!(rig.ok("logs --tail 0 one"), "");
         assert_eq!(rig.ok("logs --tail all one"), "out1\nout2\nout3");
         let line = rig.ok("logs -t one").lines().next().unwrap_or_default().to_string();
@@ -24,17 +25,23 @@ fn logs_come_apart_by_stream_and_in_order() {
 #[test]
 fn the_file_has_docker_s_format() {
     once(|rig| {
-        if rig.kind() == EngineKind::Dockerd {
-            rig.ok("run -d --name one busybox printf 'a\\nb\\\\c\\t\\033\\n<&>\\nend'");
-        } else {
-            rig.ok("run -d --name one busybox printf 'a\\nb\\\\c\\t\\033\\n<&>\\nend'");
-        }
+        rig.ok("run -d --name one busybox printf 'a\\nb\\\\c\\t\\033\\n<&>\\nend'");
         rig.ok("wait one");
         let file = rig.inspect("one")["LogPath"].as_str().expect("a path").to_string();
         let text = std::fs::read_to_string(file).expect("the log is readable");
         let lines: Vec<&str> = text.lines().collect();
-        let expected = [r#"{"log":"a\n","#, r#"{"log":"b\\c\u0009\u001b\n","#, r#"{"log":"\u003c\u0026\u003e\n","#, r#"{"log":"end","#];
-        let other = [r#"{"log":"a\n","#, r#"{"log":"b\\c\t\u001b\n","#, r#"{"log":"\u003c\u0026\u003e\n","#, r#"{"log":"end","#];
+        let expected = [
+            r#"{"log":"a\n","#,
+            r#"{"log":"b\\c\u0009\u001b\n","#,
+            r#"{"log":"\u003c\u0026\u003e\n","#,
+            r#"{"log":"end","#,
+        ];
+        let other = [
+            r#"{"log":"a\n","#,
+            r#"{"log":"b\\c\t\u001b\n","#,
+            r#"{"log":"\u003c\u0026\u003e\n","#,
+            r#"{"log":"end","#,
+        ];
         assert_eq!(lines.len(), 4, "{text}");
         for ((line, one), two) in lines.iter().zip(expected).zip(other) {
             assert!(line.starts_with(one) || line.starts_with(two), "{line}");
@@ -53,14 +60,19 @@ fn long_lines_are_kept_in_parts_and_read_whole() {
         let file = rig.inspect("one")["LogPath"].as_str().expect("a path").to_string();
         let text = std::fs::read_to_string(file).expect("the log is readable");
         assert_eq!(text.lines().count(), 5, "16 KiB a part");
-        assert_eq!(text.lines().next().map(|line| line.starts_with("{\"log\":\"xxx") && !line.contains("\\n")), Some(true));
+        assert_eq!(
+            text.lines().next().map(|line| line.starts_with("{\"log\":\"xxx") && !line.contains("\\n")),
+            Some(true)
+        );
     });
 }
 
 #[test]
 fn following_goes_on_to_the_container_s_end() {
     case(|rig| {
-        rig.ok("run -d -i --name one busybox sh -c 'echo first; sleep 0.3; echo second; sleep 0.3; echo third'");
+        rig.ok(
+            "run -d -i --name one busybox sh -c 'echo first; sleep 0.3; echo second; sleep 0.3; echo third'",
+        );
         let follow = rig.spawn("logs -f one");
         follow.expect("first");
         follow.expect("third");
@@ -78,14 +90,16 @@ fn rotation_keeps_as_much_as_asked() {
         let file = rig.inspect("one")["LogPath"].as_str().expect("a path").to_string();
         let folder = std::path::Path::new(&file).parent().expect("a folder").to_path_buf();
         let sizes: Vec<u64> = std::fs::read_dir(folder)
-            .expect("a folder").flatten()
+            .expect("a folder")
+            .flatten()
             .filter(|entry| entry.file_name().to_string_lossy().contains("-json.log"))
             .map(|entry| entry.metadata().expect("a file").len())
             .collect();
         assert_eq!(sizes.len(), 3, "{sizes:?}");
         assert!(sizes.iter().all(|size| *size <= 11_000), "{sizes:?}");
         let text = rig.ok("logs one");
-        let numbers: Vec<u32> = text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+        let numbers: Vec<u32> =
+            text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
         assert!(numbers.len() > 150 && numbers.last() == Some(&999), "{} lines", numbers.len());
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "without a gap");
     });
@@ -97,9 +111,17 @@ fn without_a_log_there_is_nothing_to_read() {
         assert_eq!(rig.ok("run --name one --log-driver none busybox echo hello"), "hello");
         let output = rig.cli("logs one");
         assert_ne!(output.code, 0);
-        assert!(output.stderr.contains("configured logging driver does not support reading"), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("configured logging driver does not support reading"),
+            "{}",
+            output.stderr
+        );
         rig.fails("run --log-driver nonsense busybox true", 125, "nonsense");
-        rig.fails("run --log-opt nonsense=1 busybox true", 125, "unknown log opt 'nonsense' for json-file log driver");
+        rig.fails(
+            "run --log-opt nonsense=1 busybox true",
+            125,
+            "unknown log opt 'nonsense' for json-file log driver",
+        );
     });
 }
 
