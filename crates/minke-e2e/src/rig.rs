@@ -262,7 +262,8 @@ impl Rig {
     /// Waits until a container's log contains `text`.
     pub fn await_log(&self, container: &str, text: &str) {
         within(30, &format!("{container} logs {text:?}"), || {
-            self.ok(&format!("logs {container}")).contains(text).then_some(())
+            let output = self.cli(&format!("logs {container}"));
+            (output.text() + "\n" + &output.stderr).contains(text).then_some(())
         });
     }
 

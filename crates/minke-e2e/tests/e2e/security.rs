@@ -59,10 +59,9 @@ fn an_exec_is_held_by_the_same_rules() {
             assert!(status.contains(line), "{line} in {status}");
         }
         rig.fails("exec main unshare -m true", 1, "Operation not permitted");
-        assert!(
-            rig.ok("exec --privileged main cat /proc/self/status").contains("CapEff:\t000001f")
-                || rig.kind() == EngineKind::Dockerd
-        );
+        if rig.kind() == EngineKind::Minke {
+            assert!(rig.ok("exec --privileged main cat /proc/self/status").contains("CapEff:\t000001f"));
+        }
     });
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 fn start(rig: &Rig, driver: &str, mib: u32) -> Child {
     let folder = rig.scratch().display();
     let script =
-        format!("head -c {mib}M /dev/urandom | tee /out/pipe | sha256sum >/out/sum & cat /out/pipe; wait");
+        format!("head -c {mib}m /dev/urandom | tee /out/pipe | sha256sum >/out/sum & cat /out/pipe; wait");
     let line = format!("run --rm --log-driver {driver} -v {folder}:/out busybox sh -c '{script}'");
     let mut command = rig.command_line().command(&line);
     command
