@@ -84,7 +84,7 @@ where
 }
 
 /// Serves one connection to its end, its upgrade, or the server's end.
-async fn serve_stream<I, S>(stream: I, service: S, scope: Scope)
+pub async fn serve_stream<I, S>(stream: I, service: S, scope: Scope)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,

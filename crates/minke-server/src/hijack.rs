@@ -11,7 +11,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -25,7 +26,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::body::Body;
-use crate::request::Request;
+use crate::request::{Request, reader};
 use crate::response::{self, Response};
 
 /// The first version that tells framed from raw streams by the content type.
@@ -61,35 +62,62 @@ impl Session for ExecSession {
     }
 }
 
+/// The client's side of a request that may take the connection.
+pub struct ClientSide {
+    /// The version of the request.
+    pub version: ApiVersion,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, the input of a client that does not upgrade.
+    pub body: Incoming,
+    /// The connection, once the answer has given it up.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+impl ClientSide {
+    /// Takes what is needed of a request.
+    pub fn of(request: Request) -> Self {
+        Self {
+            version: request.version,
+            headers: request.headers,
+            body: request.body,
+            upgrade: request.upgrade,
+        }
+    }
+}
+
 /// Whether the client asks for the frames of our own command line.
-pub fn wants_exit_frames(request: &Request) -> bool {
-    request.header(MINKE_STREAM_HEADER) == "1"
+pub fn wants_exit_frames(headers: &HeaderMap) -> bool {
+    headers.get(MINKE_STREAM_HEADER).is_some_and(|value| value == "1")
 }
 
 /// Answers with the connection itself and gives it to the session once the answer is out.
-pub fn answer(mut request: Request, session: impl Session) -> Result<Response> {
-    let exit_frames = wants_exit_frames(&request);
-    let framed = exit_frames || (!session.tty() && request.version >= TELLS_FRAMED);
+pub fn answer(client: ClientSide, session: impl Session) -> Result<Response> {
+    let exit_frames = wants_exit_frames(&client.headers);
+    let framed = exit_frames || (!session.tty() && client.version >= TELLS_FRAMED);
     let content_type = if framed { MULTIPLEXED_STREAM } else { RAW_STREAM };
-    let upgrade = if request.wants_upgrade() { request.upgrade.take() } else { None };
-    let mut answer = match upgrade {
-        Some(upgrade) => {
-            let mut answer = response::of_type(content_type, Body::Empty);
-            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            answer.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
-            let protocol =
-                request.headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-            answer.headers_mut().insert(header::UPGRADE, protocol);
+    let protocol = client.headers.get(header::UPGRADE).cloned();
+    let mut answer = match (protocol, client.upgrade) {
+        (Some(protocol), Some(upgrade)) => {
             tokio::spawn(report(connect_upgraded(upgrade, session)));
-            answer
+            switching(content_type, protocol)
         }
-        None => response::of_type(content_type, stream(request, session)?),
+        _ => response::of_type(content_type, stream(client.body, session)?),
     };
     if exit_frames {
         answer.headers_mut().insert(MINKE_STREAM_HEADER, HeaderValue::from_static("1"));
     }
     Ok(answer)
+}
+
+/// `101 UPGRADED`, as Docker words it.
+fn switching(content_type: &'static str, protocol: HeaderValue) -> Response {
+    let mut answer = response::of_type(content_type, Body::Empty);
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    answer.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.headers_mut().insert(header::UPGRADE, protocol);
+    answer
 }
 
 async fn report(work: impl Future<Output = Result<()>>) {
@@ -125,16 +153,16 @@ async fn proxy(upgraded: Upgraded, near: UnixStream) {
 }
 
 /// The way of clients that did not ask to upgrade: the request's body is the input, the answer's the output.
-fn stream(request: Request, session: impl Session) -> Result<Body> {
+fn stream(body: Incoming, session: impl Session) -> Result<Body> {
     let (near, far) = UnixStream::pair().context("socket pair")?;
     let far = descriptor(far).context("socket pair")?;
     let (mut output, mut input) = near.into_split();
-    let has_body = !hyper::body::Body::is_end_stream(&request.body);
+    let has_body = !hyper::body::Body::is_end_stream(&body);
     let (sender, receiver) = mpsc::channel(4);
     tokio::spawn(report(session.connect(far, Bytes::new())));
     tokio::spawn(async move {
         if has_body {
-            let mut body = request.into_reader();
+            let mut body = reader(body);
             let _ = tokio::io::copy(&mut body, &mut input).await;
             let _ = input.shutdown().await;
         } else {
@@ -158,3 +186,6 @@ fn stream(request: Request, session: impl Session) -> Result<Body> {
     });
     Ok(Body::Channel(receiver))
 }
+
+#[cfg(test)]
+mod tests;

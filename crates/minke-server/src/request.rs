@@ -43,11 +43,6 @@ impl Request {
         Q::from_query(&self.query)
     }
 
-    /// Whether the client asks for the connection itself.
-    pub fn wants_upgrade(&self) -> bool {
-        self.headers.contains_key(header::UPGRADE)
-    }
-
     /// A header's text, empty if it is missing or not text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -80,9 +75,9 @@ impl Request {
         }
         Err(Error::invalid(format!("Content-Type specified ({content_type}) must be 'application/json'")))
     }
+}
 
-    /// The body as a stream of bytes, for archives: the client waits while nobody reads.
-    pub fn into_reader(self) -> Box<dyn AsyncRead + Send + Unpin> {
-        Box::new(StreamReader::new(BodyDataStream::new(self.body).map_err(std::io::Error::other)))
-    }
+/// A body as a stream of bytes, for archives and input: the client waits while nobody reads.
+pub fn reader(body: Incoming) -> Box<dyn AsyncRead + Send + Unpin> {
+    Box::new(StreamReader::new(BodyDataStream::new(body).map_err(std::io::Error::other)))
 }

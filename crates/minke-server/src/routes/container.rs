@@ -8,7 +8,7 @@ use minke_api::{ApiVersion, json};
 use minke_model::Result;
 
 use crate::body::Body;
-use crate::hijack;
+use crate::hijack::{self, ClientSide};
 use crate::request::Request;
 use crate::response::{self, Response};
 
@@ -78,9 +78,9 @@ pub async fn rename(request: &Request) -> Result<Response> {
 
 pub fn attach(request: Request) -> Result<Response> {
     let query: AttachQuery = request.query()?;
-    let exit_frames = hijack::wants_exit_frames(&request);
+    let exit_frames = hijack::wants_exit_frames(&request.headers);
     let attachment = request.engine.container_attach(&request.parameter, &query, exit_frames)?;
-    hijack::answer(request, attachment)
+    hijack::answer(ClientSide::of(request), attachment)
 }
 
 pub fn wait(request: &Request) -> Result<Response> {

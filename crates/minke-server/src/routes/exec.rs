@@ -4,7 +4,7 @@ use http::StatusCode;
 use minke_api::exec::{ExecCreateRequest, ExecStartRequest};
 use minke_model::Result;
 
-use crate::hijack;
+use crate::hijack::{self, ClientSide};
 use crate::request::Request;
 use crate::response::{self, Response};
 
@@ -22,9 +22,9 @@ pub async fn start(mut request: Request) -> Result<Response> {
         request.engine.exec_start_detached(&request.parameter, &body).await?;
         return Ok(response::empty(StatusCode::OK));
     }
-    let exit_frames = hijack::wants_exit_frames(&request);
+    let exit_frames = hijack::wants_exit_frames(&request.headers);
     let session = request.engine.exec_start(&request.parameter, &body, exit_frames)?;
-    hijack::answer(request, session)
+    hijack::answer(ClientSide::of(request), session)
 }
 
 pub async fn resize(request: &Request) -> Result<Response> {

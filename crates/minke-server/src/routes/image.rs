@@ -7,7 +7,7 @@ use minke_api::image::ImageSaveQuery;
 use minke_model::Result;
 
 use crate::body::Body;
-use crate::request::Request;
+use crate::request::{Request, reader};
 use crate::response::{self, Response};
 
 pub async fn list(request: &Request) -> Result<Response> {
@@ -28,15 +28,13 @@ pub async fn history(request: &Request) -> Result<Response> {
 
 pub async fn create(request: Request) -> Result<Response> {
     let query = request.query()?;
-    let engine = request.engine.clone();
-    let progress = engine.image_create(&query, request.into_reader()).await?;
+    let progress = request.engine.image_create(&query, reader(request.body)).await?;
     Ok(response::of_type("application/json", Body::Channel(progress)))
 }
 
 pub async fn load(request: Request) -> Result<Response> {
     let query = request.query()?;
-    let engine = request.engine.clone();
-    let progress = engine.image_load(&query, request.into_reader()).await?;
+    let progress = request.engine.image_load(&query, reader(request.body)).await?;
     Ok(response::of_type("application/json", Body::Channel(progress)))
 }
 
