@@ -308,3 +308,174 @@ fn rule_block(rule: &DeviceRule) -> Vec<u64> {
     }
     block
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether every wanted right is given by the last rule that names it for the device; nothing by default.
+    fn naive(rules: &[DeviceRule], kind: DeviceKind, numbers: (u32, u32), wanted: u8) -> bool {
+        [MKNOD, READ, WRITE].into_iter().filter(|bit| wanted & bit != 0).all(|bit| {
+            let last = rules.iter().rev().find(|rule| {
+                rule.access & bit != 0
+                    && rule.kind.is_none_or(|own| own == kind)
+                    && rule.major.is_none_or(|own| own == numbers.0)
+                    && rule.minor.is_none_or(|own| own == numbers.1)
+            });
+            last.is_some_and(|rule| rule.allow)
+        })
+    }
+
+    fn run_program(program: &[u64], kind: DeviceKind, numbers: (u32, u32), wanted: u8) -> bool {
+        if program.is_empty() {
+            return true;
+        }
+        let bytes: Vec<u8> = program.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        let kind = if kind == DeviceKind::Block { 1u32 } else { 2 };
+        let access = u32::from(wanted) << 16 | kind;
+        let mut context: Vec<u8> =
+            [access, numbers.0, numbers.1].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let machine = rbpf::EbpfVmRaw::new(Some(&bytes)).expect("the program is well-formed");
+        machine.execute_program(&mut context).expect("the program runs") == 1
+    }
+
+    /// A small generator of numbers that differ, the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+
+        fn rule(&mut self) -> DeviceRule {
+            let kinds = [None, Some(DeviceKind::Block), Some(DeviceKind::Character)];
+            let number = |value: u64| if value == 0 { None } else { Some(value as u32) };
+            DeviceRule {
+                allow: self.below(2) == 0,
+                kind: kinds[self.below(3) as usize],
+                major: number(self.below(4)),
+                minor: number(self.below(4)),
+                access: 1 + self.below(7) as u8,
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_agrees_with_a_naive_reading_of_random_rules() {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..300 {
+            let rules: Vec<DeviceRule> = (0..random.below(12)).map(|_| random.rule()).collect();
+            let program = program(&rules).expect("compiles");
+            for kind in [DeviceKind::Block, DeviceKind::Character] {
+                for numbers in (1..5).flat_map(|major| (0..5).map(move |minor| (major, minor))) {
+                    for wanted in 1..8 {
+                        assert_eq!(
+                            run_program(&program, kind, numbers, wanted),
+                            naive(&rules, kind, numbers, wanted),
+                            "{kind:?} {numbers:?} {wanted} {rules:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the kernel's version 1 does with a row of writes, into a group that starts with everything allowed.
+    fn version_1(writes: &[DeviceWrite], kind: DeviceKind, numbers: (u32, u32), wanted: u8) -> bool {
+        let mut default_allow = true;
+        let mut exceptions: Vec<(char, String, String, String)> = Vec::new();
+        for write in writes {
+            let (letter, rest) = write.value.split_once(' ').expect("a kind");
+            if letter == "a" {
+                default_allow = write.allow;
+                exceptions.clear();
+                continue;
+            }
+            let (place, access) = rest.split_once(' ').expect("rights");
+            let (major, minor) = place.split_once(':').expect("numbers");
+            assert_ne!(write.allow, default_allow, "a write that would only remove an exception");
+            exceptions.push((
+                letter.chars().next().expect("a letter"),
+                major.into(),
+                minor.into(),
+                access.into(),
+            ));
+        }
+        let letter = if kind == DeviceKind::Block { 'b' } else { 'c' };
+        let named = |own: &str, number: u32| own == "*" || own == number.to_string();
+        let mut matching = exceptions
+            .iter()
+            .filter(|(own, major, minor, _)| {
+                *own == letter && named(major, numbers.0) && named(minor, numbers.1)
+            })
+            .map(|(.., access)| parse_access(access).expect("rights"));
+        match default_allow {
+            true => !matching.any(|access| access & wanted != 0),
+            false => matching.any(|access| wanted & !access == 0),
+        }
+    }
+
+    #[test]
+    fn version_1_writes_mean_the_same_where_they_can_be_written() {
+        let mut random = Random(0x1234_5678_9abc_def1);
+        let mut compared = 0;
+        for _ in 0..3000 {
+            let rules: Vec<DeviceRule> = (0..random.below(5)).map(|_| random.rule()).collect();
+            let Ok(writes) = writes(&rules) else { continue };
+            compared += 1;
+            for kind in [DeviceKind::Block, DeviceKind::Character] {
+                for numbers in (1..5).flat_map(|major| (0..5).map(move |minor| (major, minor))) {
+                    // One right at a time: version 1 wants a single exception that covers all that is asked.
+                    for wanted in [MKNOD, READ, WRITE] {
+                        assert_eq!(
+                            version_1(&writes, kind, numbers, wanted),
+                            naive(&rules, kind, numbers, wanted),
+                            "{kind:?} {numbers:?} {wanted} {rules:?}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(compared > 1000, "{compared}");
+    }
+
+    #[test]
+    fn everything_allowed_needs_no_program_and_one_write() {
+        let mut rules = vec![
+            DeviceRule { allow: false, kind: None, major: None, minor: None, access: ALL },
+            DeviceRule { allow: true, kind: None, major: None, minor: None, access: ALL },
+        ];
+        rules.extend(ALWAYS_ALLOWED);
+        assert!(program(&rules).expect("compiles").is_empty());
+        let writes = writes(&rules).expect("writes");
+        assert_eq!(writes, [DeviceWrite { allow: true, value: "a *:* rwm".into(), optional: true }]);
+    }
+
+    #[test]
+    fn a_hole_in_a_wildcard_is_refused_on_version_1() {
+        let rules = [
+            DeviceRule {
+                allow: true,
+                kind: Some(DeviceKind::Character),
+                major: None,
+                minor: None,
+                access: ALL,
+            },
+            DeviceRule {
+                allow: false,
+                kind: Some(DeviceKind::Character),
+                major: Some(1),
+                minor: Some(3),
+                access: READ,
+            },
+        ];
+        assert_eq!(
+            writes(&rules).expect_err("refused").to_string(),
+            "requested rule [deny c 1:3 r] not supported by devices cgroupv1 (cannot punch hole in existing \
+             wildcard rule [allow c *:* rwm])"
+        );
+    }
+}

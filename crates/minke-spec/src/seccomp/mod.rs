@@ -1,39 +1,121 @@
-//! System call filters.
-use crate::host::HostFacts;
+//! System call filters: Docker's profiles and the runtime specification's, compiled to classic BPF.
+//! Runtime specification: config-linux.md "Seccomp". Never loads a filter.
+//!
+//! ```text
+//! profile (Docker's form) --capabilities, kernel--> resolved rules (OCI's form)
+//!     --names to numbers, per calling convention--> ranges of numbers with one outcome each
+//!     --binary search over the ranges--> instructions
+//! ```
+
+mod assemble;
+mod filter;
+mod profile;
+mod syscalls;
+
+#[cfg(test)]
+mod interpreter;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use minke_model::{Error, ErrorKind, Result};
-use oci_spec::runtime::LinuxSeccomp;
-/// Keeps compiled filters.
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+
+use crate::host::HostFacts;
+
+pub use profile::{Profile, docker_profile, parse_profile};
+
+/// `SECCOMP_FILTER_FLAG_TSYNC`.
+const FLAG_TSYNC: u32 = 1;
+/// `SECCOMP_FILTER_FLAG_LOG`.
+const FLAG_LOG: u32 = 2;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
+const FLAG_SPEC_ALLOW: u32 = 4;
+
+/// The most instructions that the kernel takes.
+const PROGRAM_LIMIT: usize = 4096;
+
+/// How many compiled filters a cache keeps; when it is full, all go.
+const CACHE_LIMIT: usize = 64;
+
+/// Compiles a resolved filter to instructions (each a little-endian `struct sock_filter`) and the flags to load them with.
+///
+/// Names that an architecture doesn't have are skipped; what the kernel can't do is an error.
+pub fn compile_filter(filter: &LinuxSeccomp, host: &HostFacts) -> Result<(Vec<u64>, u32)> {
+    if host.seccomp_actions.is_empty() {
+        return Err(Error::invalid("seccomp: config provided but seccomp not supported"));
+    }
+    if filter.listener_path().is_some() {
+        return Err(Error::new(ErrorKind::NotImplemented, "seccomp.listenerPath is not supported"));
+    }
+    let program = filter::compile(filter, host)?;
+    if program.len() > PROGRAM_LIMIT {
+        return Err(Error::invalid(format!(
+            "the seccomp filter needs {} instructions, more than the kernel's {PROGRAM_LIMIT}",
+            program.len()
+        )));
+    }
+    Ok((program, flags(filter)?))
+}
+
+/// Without a word on flags, speculation is left as it is, as runc does.
+fn flags(filter: &LinuxSeccomp) -> Result<u32> {
+    let Some(flags) = filter.flags() else { return Ok(FLAG_SPEC_ALLOW) };
+    flags.iter().try_fold(0, |bits, flag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(bits | FLAG_TSYNC),
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | FLAG_LOG),
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(bits | FLAG_SPEC_ALLOW),
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Err(Error::new(
+            ErrorKind::NotImplemented,
+            "seccomp flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a listener, which is not supported",
+        )),
+    })
+}
+
+/// Instructions and flags.
+type Program = Arc<(Vec<u64>, u32)>;
+
+/// Keeps compiled filters, since a profile is the same for nearly all containers of a host.
 #[derive(Debug, Default)]
-pub struct ProgramCache {}
+pub struct ProgramCache {
+    programs: Mutex<HashMap<(Option<String>, u64), Program>>,
+}
+
 impl ProgramCache {
-    /// Returns instructions and flags for a profile's text (`None`: Docker's own) and a capability mask.
+    /// Returns instructions and flags for a profile's text (`None`: Docker's own) and a container's capabilities, always asked with
+    /// the same host. A kernel without filters gives none for Docker's own, and an error for any other.
     pub fn program(
         &self,
         profile: Option<&str>,
         capabilities: u64,
         host: &HostFacts,
     ) -> Result<(Vec<u64>, u32)> {
-        let _ = (profile, capabilities, host);
-        Ok((Vec::new(), 0))
+        if host.seccomp_actions.is_empty() {
+            return match profile {
+                None => Ok((Vec::new(), 0)),
+                Some(_) => Err(Error::invalid(
+                    "seccomp is not enabled in your kernel, cannot run a custom seccomp profile",
+                )),
+            };
+        }
+        let key = (profile.map(str::to_owned), capabilities);
+        if let Some(found) = self.lock().get(&key) {
+            return Ok(found.as_ref().clone());
+        }
+        let parsed = profile.map_or_else(docker_profile, parse_profile)?;
+        let program = Arc::new(compile_filter(&parsed.resolve(capabilities, host)?, host)?);
+        let mut programs = self.lock();
+        if programs.len() >= CACHE_LIMIT {
+            programs.clear();
+        }
+        programs.insert(key, program.clone());
+        Ok(program.as_ref().clone())
     }
-}
-/// A profile in Docker's form.
-pub struct Profile {}
-impl Profile {
-    /// Resolves it.
-    pub fn resolve(&self, _capabilities: u64, _host: &HostFacts) -> Result<LinuxSeccomp> {
-        Err(Error::new(ErrorKind::NotImplemented, "seccomp profiles"))
+
+    /// A panic elsewhere leaves a map that is still whole.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Option<String>, u64), Program>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-/// Docker's own.
-pub fn docker_profile() -> Result<Profile> {
-    Ok(Profile {})
-}
-/// Parses a profile.
-pub fn parse_profile(_text: &str) -> Result<Profile> {
-    Ok(Profile {})
-}
-/// Compiles a resolved filter.
-pub fn compile_filter(_filter: &LinuxSeccomp, _host: &HostFacts) -> Result<(Vec<u64>, u32)> {
-    Err(Error::new(ErrorKind::NotImplemented, "linux.seccomp"))
 }
