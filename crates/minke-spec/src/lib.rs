@@ -21,6 +21,8 @@ pub mod devices;
 #[cfg(feature = "std")]
 pub mod docker;
 #[cfg(feature = "std")]
+pub mod etc;
+#[cfg(feature = "std")]
 pub mod host;
 #[cfg(feature = "std")]
 mod mounts;
@@ -30,6 +32,8 @@ pub mod process;
 mod render;
 #[cfg(feature = "std")]
 pub mod seccomp;
+#[cfg(feature = "std")]
+pub mod user;
 
 #[cfg(feature = "std")]
 pub use compile::compile;
