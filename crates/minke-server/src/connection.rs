@@ -1,14 +1,17 @@
 //! Accepting connections and serving each with HTTP/1.1, or HTTP/2 where the client begins with it.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,8 +24,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// How long a connection lasts before its client is watched for having gone.
+const UNWATCHED: Duration = Duration::from_millis(200);
+
 /// What a server's tasks share.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Scope {
     /// No new connection and no further request.
     pub ending: CancellationToken,
@@ -67,15 +73,15 @@ where
     S::Future: Send + 'static,
 {
     match client {
-        Client::Unix(stream) => serve_stream(stream, service, scope).await,
+        Client::Unix(stream) => serve_unix(stream, service, scope).await,
         Client::Tcp(stream) => {
             let _ = stream.set_nodelay(true);
-            serve_stream(stream, service, scope).await;
+            serve_stream(stream, service, scope, End::OfInput).await;
         }
         Client::Tls(stream, acceptor) => {
             let _ = stream.set_nodelay(true);
             match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => serve_stream(stream, service, scope).await,
+                Ok(Ok(stream)) => serve_stream(stream, service, scope, End::OfInput).await,
                 Ok(Err(error)) => tracing::info!("TLS handshake: {error}"),
                 Err(_) => tracing::info!("TLS handshake: timeout"),
             }
@@ -83,16 +89,58 @@ where
     }
 }
 
+/// Serves a unix socket, whose client may end its writing side and still wait for an answer.
+pub async fn serve_unix<S>(stream: UnixStream, service: S, scope: Scope)
+where
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let watched = stream.as_fd().try_clone_to_owned();
+    let connection = serve_stream(stream, service, scope, End::OfConnection);
+    match watched {
+        Ok(watched) => tokio::select! {
+            () = connection => {}
+            () = hung_up(watched) => {}
+        },
+        Err(_) => connection.await,
+    }
+}
+
+/// Ends when the other side of a socket has been closed in both directions. Nothing is read and, for the short
+/// connections of a command line, nothing is watched.
+async fn hung_up(socket: OwnedFd) {
+    tokio::time::sleep(UNWATCHED).await;
+    let Ok(socket) = UnixStream::from_std(socket.into()) else { return pending().await };
+    loop {
+        match socket.ready(Interest::WRITABLE).await {
+            Ok(ready) if ready.is_write_closed() => return,
+            // Says that it was not writable, to be woken by the next change only.
+            Ok(_) => {
+                drop(socket.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into())))
+            }
+            Err(_) => return pending().await,
+        }
+    }
+}
+
+/// What tells that a client has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The end of its input: it never only stops writing.
+    OfInput,
+    /// Something outside; the end of input means nothing.
+    OfConnection,
+}
+
 /// Serves one connection to its end, its upgrade, or the server's end.
-pub async fn serve_stream<I, S>(stream: I, service: S, scope: Scope)
+pub async fn serve_stream<I, S>(stream: I, service: S, scope: Scope, end: End)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // A client may close its writing side and still wait for the answer.
-    builder.http1().half_close(true).header_read_timeout(None);
+    builder.http1().half_close(end == End::OfConnection).header_read_timeout(None);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
@@ -109,3 +157,6 @@ where
         tracing::debug!("connection: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests;

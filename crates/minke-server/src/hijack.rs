@@ -173,7 +173,11 @@ fn stream(body: Incoming, session: impl Session) -> Result<Body> {
     tokio::spawn(async move {
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
         loop {
-            let piece = match output.read_buf(&mut buffer).await {
+            let read = tokio::select! {
+                read = output.read_buf(&mut buffer) => read,
+                () = sender.closed() => return,
+            };
+            let piece = match read {
                 Ok(0) => return,
                 Ok(_) => Ok(buffer.split().freeze()),
                 Err(error) => Err(error),

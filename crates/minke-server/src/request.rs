@@ -45,39 +45,48 @@ impl Request {
 
     /// A header's text, empty if it is missing or not text.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        text_of(&self.headers, name)
     }
 
     /// Reads a JSON body; without one, or with another content type, the request is refused.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        self.check_content_type()?;
-        let body = Limited::new(&mut self.body, MAX_JSON_BYTES).collect().await.map_err(|error| {
-            match error.downcast_ref::<http_body_util::LengthLimitError>() {
-                Some(_) => Error::invalid(format!("request body is larger than {MAX_JSON_BYTES} bytes")),
-                None => Error::invalid(format!("reading the request body: {error}")),
-            }
-        })?;
-        json::decode(&body.to_bytes()).map_err(|error| match error.message() {
-            "EOF" => Error::invalid("invalid JSON: got EOF while reading request body"),
-            "unexpected content after JSON" => error,
-            message => Error::invalid(format!("invalid JSON: {message}")),
-        })
+        read_json(&self.headers, &mut self.body).await
     }
+}
 
-    fn check_content_type(&self) -> Result<()> {
-        let content_type = self.header(header::CONTENT_TYPE.as_str());
-        if content_type.is_empty() && self.body.is_end_stream() {
-            return Ok(());
+async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &mut Incoming) -> Result<T> {
+    let content_type = text_of(headers, header::CONTENT_TYPE.as_str());
+    check_content_type(content_type, body.is_end_stream())?;
+    let read = Limited::new(body, MAX_JSON_BYTES).collect().await.map_err(|error| {
+        match error.downcast_ref::<http_body_util::LengthLimitError>() {
+            Some(_) => Error::invalid(format!("request body is larger than {MAX_JSON_BYTES} bytes")),
+            None => Error::invalid(format!("reading the request body: {error}")),
         }
-        let media = content_type.split(';').next().unwrap_or_default().trim();
-        if media.eq_ignore_ascii_case("application/json") {
-            return Ok(());
-        }
-        Err(Error::invalid(format!("Content-Type specified ({content_type}) must be 'application/json'")))
+    })?;
+    json::decode(&read.to_bytes()).map_err(|error| match error.message() {
+        "EOF" => Error::invalid("invalid JSON: got EOF while reading request body"),
+        "unexpected content after JSON" => error,
+        message => Error::invalid(format!("invalid JSON: {message}")),
+    })
+}
+
+/// Only JSON is read; no content type is needed where there is no body.
+fn check_content_type(content_type: &str, no_body: bool) -> Result<()> {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if (content_type.is_empty() && no_body) || media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
     }
+    Err(Error::invalid(format!("Content-Type specified ({content_type}) must be 'application/json'")))
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// A body as a stream of bytes, for archives and input: the client waits while nobody reads.
 pub fn reader(body: Incoming) -> Box<dyn AsyncRead + Send + Unpin> {
     Box::new(StreamReader::new(BodyDataStream::new(body).map_err(std::io::Error::other)))
 }
+
+#[cfg(test)]
+mod tests;

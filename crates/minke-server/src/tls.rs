@@ -60,3 +60,6 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>> {
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests;

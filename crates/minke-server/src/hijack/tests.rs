@@ -3,11 +3,9 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::connection::{Scope, serve_stream};
+use crate::connection::{End, Scope, serve_stream};
 
 /// Says what was read before the connection was taken, then echoes to the end.
 struct Echo;
@@ -36,12 +34,7 @@ fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let client = ClientSide { version, headers: parts.headers, body, upgrade };
         Ok::<_, Infallible>(answer(client, Echo).unwrap())
     });
-    let scope = Scope {
-        ending: CancellationToken::new(),
-        dropped: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    };
-    tokio::spawn(serve_stream(stream, service, scope));
+    tokio::spawn(serve_stream(stream, service, Scope::default(), End::OfConnection));
 }
 
 /// Sends `request`, then after the answer's head `later`, then ends the writing side, and reads to the end.

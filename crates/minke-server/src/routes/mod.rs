@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use minke_api::{Operation, Query};
@@ -39,23 +39,12 @@ impl App {
 
     /// Answers a request; whatever happens, there is an answer.
     async fn answer(&self, request: http::Request<Incoming>) -> Response {
-        let line = (request.method().clone(), request.uri().path().to_owned());
-        let answered = AssertUnwindSafe(self.find_and_run(request)).catch_unwind().await;
-        let mut answer = match answered {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => error::answer(&error),
-            Err(panic) => {
-                let what = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or(panic.downcast_ref::<&str>().copied());
-                tracing::error!(method = %line.0, path = line.1, "panic: {}", what.unwrap_or("?"));
-                error::answer(&Error::system(
-                    "internal error: the request broke the engine's own rules; see its log",
-                ))
-            }
-        };
-        tracing::debug!(method = %line.0, path = line.1, status = answer.status().as_u16());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut answer = without_panic(self.find_and_run(request)).await.unwrap_or_else(|error| {
+            tracing::debug!(%method, path, "{error}");
+            error::answer(&error)
+        });
+        tracing::debug!(%method, path, status = answer.status().as_u16());
         self.headers.add(&mut answer);
         answer
     }
@@ -70,20 +59,28 @@ impl App {
                 let upgrade = request.extensions_mut().remove();
                 let (parts, body) = request.into_parts();
                 let engine = self.engine.clone();
-                let request = Request {
-                    engine,
-                    operation,
-                    version,
-                    parameter,
-                    query,
-                    headers: parts.headers,
-                    body,
-                    upgrade,
-                };
-                dispatch(request).await
+                let headers = parts.headers;
+                let request =
+                    Request { engine, operation, version, parameter, query, headers, body, upgrade };
+                if matches!(parts.method, Method::GET | Method::HEAD) {
+                    return dispatch(request).await;
+                }
+                // What changes something runs to its end, also when the client goes away.
+                let work = tokio::spawn(without_panic(dispatch(request)));
+                work.await.map_err(|error| Error::system("the engine is ending").with_source(error))?
             }
         }
     }
+}
+
+/// Runs a request's work; a panic in it is logged and becomes an error like any other.
+async fn without_panic(work: impl Future<Output = Result<Response>>) -> Result<Response> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        tracing::error!("panic: {}", text.unwrap_or("without a text"));
+        Err(Error::system("internal error: the engine broke one of its own rules; its log says which"))
+    })
 }
 
 fn redirect(path: &str) -> Response {
@@ -141,5 +138,17 @@ impl Service<http::Request<Incoming>> for AppService {
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let app = self.0.clone();
         Box::pin(async move { Ok(app.answer(request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_error() {
+        let work = async { panic!("no") };
+        let error = without_panic(work).await.err().unwrap();
+        assert_eq!(error::answer(&error).status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

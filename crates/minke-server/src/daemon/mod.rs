@@ -1,0 +1,125 @@
+//! The daemon as a process: settings, pid file, signals, listeners. What it serves is the engine's.
+
+mod config;
+mod pidfile;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use minke_engine::{Engine, EngineOptions};
+use minke_model::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use config::{Flags, Places, Settings, TlsFiles};
+
+use crate::{Listener, TlsSettings};
+
+/// Threads that serve requests: work that takes time is done on threads that come and go.
+const WORKER_THREADS: usize = 2;
+/// The most threads for blocking work at once.
+const BLOCKING_THREADS: usize = 32;
+
+/// Runs the daemon in the foreground until it is told to end. `arguments` are those after the word `daemon`; `shim` is
+/// the shim's program.
+pub fn main(program: &str, arguments: Vec<OsString>, places: &Places, shim: &'static [u8]) -> ExitCode {
+    let name = OsString::from(program);
+    let flags = match Flags::try_parse_from(std::iter::once(name).chain(arguments)) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 1 } else { 0 });
+        }
+    };
+    match run(flags, places, shim) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{program}: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(flags: Flags, places: &Places, shim: &'static [u8]) -> Result<()> {
+    let settings = config::settings(flags, places)?;
+    if settings.validate {
+        println!("configuration OK");
+        return Ok(());
+    }
+    start_logging(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let result = runtime.block_on(serve(settings, shim));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+fn start_logging(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second call in one process would fail; there is none.
+    let _ = if settings.log_json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
+}
+
+async fn serve(settings: Settings, shim: &'static [u8]) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening to signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening to signals")?;
+    // Stops containers too: what `minke daemon stop --containers` sends.
+    let mut quit = signal(SignalKind::quit()).context("listening to signals")?;
+    let _hangup = signal(SignalKind::hangup()).context("listening to signals")?;
+    let pidfile = pidfile::Pidfile::write(&settings.pidfile)?;
+    let engine = Engine::start(engine_options(&settings, shim)).await?;
+    let mut listeners = Vec::new();
+    for host in &settings.hosts {
+        let tls = settings.tls.as_ref().map(|files| TlsSettings {
+            cert: files.certificate.clone(),
+            key: files.key.clone(),
+            client_ca: files.client_ca.clone(),
+        });
+        listeners.push(Listener::bind(host, tls).await?);
+        tracing::info!(%host, "listening");
+    }
+    tell_ready(settings.ready_fd);
+    let stop_containers = std::sync::atomic::AtomicBool::new(false);
+    let shutdown = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = quit.recv() => stop_containers.store(true, std::sync::atomic::Ordering::Relaxed),
+        }
+        tracing::info!("ending");
+    };
+    crate::serve(engine.clone(), listeners, shutdown).await?;
+    engine.shutdown(stop_containers.into_inner(), settings.shutdown_timeout_s).await;
+    drop(pidfile);
+    Ok(())
+}
+
+fn engine_options(settings: &Settings, shim: &'static [u8]) -> EngineOptions {
+    EngineOptions {
+        data_root: settings.data_root.clone(),
+        exec_root: settings.exec_root.clone(),
+        shim,
+        debug: settings.debug,
+        log_driver: settings.log_driver.clone(),
+        log_opts: settings.log_opts.clone(),
+        labels: settings.labels.clone(),
+        cgroup_parent: settings.cgroup_parent.clone(),
+        init: settings.init,
+        no_new_privileges: settings.no_new_privileges,
+        storage_driver: settings.storage_driver.clone(),
+    }
+}
+
+/// Writes one byte to whoever waits for the daemon to listen.
+fn tell_ready(fd: Option<i32>) {
+    let Some(fd) = fd else { return };
+    if let Some(file) = minke_sys::descriptor::inherited(fd) {
+        let _ = std::fs::File::from(file).write_all(b"1");
+    }
+}
