@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use sha2::{Digest, Sha256};
 
 use crate::{process, within};
 
@@ -110,14 +111,12 @@ impl Marks {
     }
 }
 
-/// Returns the name of an engine's part of every cgroup hierarchy.
+/// Returns the name of an engine's part of every cgroup hierarchy, which it derives from its exec root.
 ///
 /// This is the one thing that the harness knows of how the engine names what it makes.
 fn subtree(exec_root: &Path) -> String {
-    if exec_root == Path::new("/run/minke") {
-        return "minke".to_string();
-    }
-    format!("minke-{}", exec_root.to_string_lossy().trim_matches('/').replace('/', "-"))
+    let digest = Sha256::digest(exec_root.as_os_str().as_encoded_bytes());
+    format!("minke-{}", &hex::encode(digest)[..8])
 }
 
 /// Returns where each cgroup hierarchy is mounted.

@@ -48,9 +48,11 @@ pub fn program(name: &str, peer: &str) -> PathBuf {
     )
 }
 
-/// Returns the docker client.
+/// Returns the docker client: `MINKE_E2E_DOCKER`, else the one of the PATH or of the packages.
 pub fn docker() -> &'static Path {
-    static DOCKER: LazyLock<PathBuf> = LazyLock::new(|| program("docker", "docker"));
+    static DOCKER: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::var_os("MINKE_E2E_DOCKER").map_or_else(|| program("docker", "docker"), PathBuf::from)
+    });
     &DOCKER
 }
 

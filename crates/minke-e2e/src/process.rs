@@ -2,6 +2,8 @@
 
 use std::fs;
 
+pub use rustix::process::Signal;
+
 /// Returns the pids of all processes.
 pub fn all() -> Vec<i32> {
     fs::read_dir("/proc")
@@ -54,7 +56,7 @@ pub fn pss_kib(pid: i32) -> u64 {
 }
 
 /// Sends a signal; a process that has gone is no error.
-pub fn signal(pid: i32, signal: rustix::process::Signal) {
+pub fn signal(pid: i32, signal: Signal) {
     if let Some(pid) = rustix::process::Pid::from_raw(pid) {
         let _ = rustix::process::kill_process(pid, signal);
     }

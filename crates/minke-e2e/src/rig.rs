@@ -99,6 +99,7 @@ impl Rig {
         engine.stop();
         if self.kind == EngineKind::Minke {
             census::take(&engine.marks());
+            engine.sweep(); // the subtree of cgroups itself, which an engine keeps for its next start
         }
     }
 

@@ -1,0 +1,133 @@
+//! The end-to-end tests: built as the user, run as root, on this machine or in a virtual one.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::run;
+
+/// The groups of tests that the virtual machine runs: what depends on cgroup v2, and a taste of the rest.
+const IN_VM: &[&str] = &[
+    "limits::",
+    "security::",
+    "exec::",
+    "kill9::",
+    "lifecycle::a_restart_policy",
+    "run::the_exit_code",
+    "soak::a_thousand_runs_in",
+];
+
+/// What to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// In the virtual machine.
+    pub vm: bool,
+    /// The engine, if not ours.
+    pub engine: Option<String>,
+    /// One client only.
+    pub client: Option<String>,
+    /// Words that a test's name contains; none: all tests.
+    pub filters: Vec<String>,
+}
+
+impl Options {
+    /// Reads the command line.
+    pub fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--vm" => options.vm = true,
+                "--engine" => {
+                    options.engine = Some(words.next().context("--engine needs minke or dockerd")?.clone())
+                }
+                "--client" => {
+                    options.client = Some(words.next().context("--client needs minke or docker")?.clone())
+                }
+                flag if flag.starts_with('-') => bail!("unknown option {flag}"),
+                filter => options.filters.push(filter.to_string()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Builds the tests and, for our engine, the program; runs them.
+pub fn run(options: &Options) -> Result<()> {
+    if options.engine.as_deref() != Some("dockerd") {
+        run::cargo(&["build", "--release", "--locked"])?;
+    }
+    let program = build()?;
+    let peers: &[&str] = if options.vm { &["busybox", "docker", "vm"] } else { &["busybox", "docker"] };
+    run::check(run::as_root("tools/peers").arg("fetch").arg(run::target().join("peers")).args(peers))?;
+    report_versions()?;
+    let mut command = if options.vm { in_vm()? } else { run::as_root("env") };
+    for (name, value) in [("MINKE_E2E_ENGINE", &options.engine), ("MINKE_E2E_CLIENT", &options.client)] {
+        if let Some(value) = value {
+            command.arg(format!("{name}={value}"));
+        }
+    }
+    // Fewer at a time where each costs more.
+    let threads = if options.vm || options.engine.is_some() { "2" } else { "4" };
+    command.arg(&program).args(["--test-threads", threads]);
+    match (options.filters.is_empty(), options.vm) {
+        (false, _) => command.args(&options.filters),
+        (true, true) => command.args(IN_VM),
+        (true, false) => command.args(["--skip", "powercut::"]),
+    };
+    run::check(&mut command)
+}
+
+/// Returns the start of a command that goes on in the virtual machine.
+fn in_vm() -> Result<Command> {
+    let mut command = run::as_root("tools/vm/run");
+    command.arg("--from").arg(run::target().join("peers")).args(["--timeout", "1500", "--mem", "3072"]);
+    command.args(["--", "env", "MINKE_E2E_PATIENCE=20"]);
+    if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
+        command.arg(format!("CARGO_TARGET_DIR={}", folder.display()));
+    }
+    Ok(command)
+}
+
+/// Builds the tests' program and returns where it is.
+fn build() -> Result<PathBuf> {
+    let mut cargo = Command::new(run::cargo_program());
+    cargo.args([
+        "test",
+        "--package",
+        "minke-e2e",
+        "--test",
+        "e2e",
+        "--no-run",
+        "--locked",
+        "--message-format",
+        "json",
+    ]);
+    let messages = run::output(cargo.stderr(std::process::Stdio::inherit()))?;
+    let programs = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "e2e").then(|| message["executable"].as_str().map(PathBuf::from))?
+    });
+    let programs: Vec<PathBuf> = programs.collect();
+    ensure!(programs.len() == 1, "cargo built {programs:?}");
+    Ok(programs.into_iter().next().unwrap_or_default())
+}
+
+/// Says which versions the results hang on.
+fn report_versions() -> Result<()> {
+    let docker = run::output(Command::new(minke_e2e::peers::docker()).arg("--version"))?;
+    let packages = run::output(Command::new("tools/peers").arg("versions").arg(run::target().join("peers")))?;
+    let named = |line: &&str| {
+        ["docker.io ", "podman ", "crun ", "runc ", "busybox"].iter().any(|name| line.starts_with(name))
+    };
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    println!(
+        "client: {}; packages: {}; kernel {}",
+        docker.trim(),
+        packages.lines().filter(named).collect::<Vec<_>>().join(", "),
+        kernel.trim()
+    );
+    Ok(())
+}
