@@ -1,10 +1,25 @@
 //! [`Engine`] and what all its services share.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use minke_model::Result;
+use minke_model::{Context as _, Error, Result};
+use minke_spec::seccomp::ProgramCache;
+use minke_store::{Keep, SnapshotKind, Store, Table};
+use minke_sys::cgroup::Group;
+use minke_sys::spawn::Image as ShimImage;
 
 use crate::EngineOptions;
+use crate::container::lifecycle::Lifecycle;
+use crate::container::paths::ContainerPaths;
+use crate::container::record::Record;
+use crate::container::registry::Registry;
+use crate::container::{handle::Command, reconcile};
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::host::Host;
 
 /// An engine; cheap to clone.
 #[derive(Clone)]
@@ -16,16 +31,232 @@ pub struct Engine {
 pub struct Shared {
     /// The settings.
     pub options: EngineOptions,
+    /// The engine's id in info.
+    pub id: String,
+    /// The host.
+    pub host: Host,
+    /// Images, layers, records.
+    pub store: Store,
+    /// Containers.
+    pub containers: Registry,
+    /// Execs.
+    pub execs: Execs,
+    /// Events.
+    pub events: Events,
+    /// Compiled system call filters.
+    pub filters: ProgramCache,
+    /// The shim's program.
+    pub shim: ShimImage,
+    /// Where shims live, so that they outlast the engine's service.
+    pub shim_home: ShimHome,
+    /// The control group above containers, from the mount points.
+    pub cgroup_parent: String,
+    /// Holds the data root for this engine alone.
+    _lock: OwnedFd,
+}
+
+/// The control groups that shims are born in.
+#[derive(Debug, Default)]
+pub struct ShimHome {
+    /// The directory in the unified hierarchy.
+    pub v2: Option<OwnedFd>,
+    /// The `tasks` files of v1 hierarchies.
+    pub v1: Vec<OwnedFd>,
 }
 
 impl Engine {
     /// Opens the roots, takes over what runs, and acts on restart policies.
+    ///
+    /// # Errors
+    /// A root that can't be used or that another engine uses, a database of a newer version.
     pub async fn start(options: EngineOptions) -> Result<Self> {
-        Ok(Self { shared: Arc::new(Shared { options }) })
+        let shared = tokio::task::spawn_blocking(move || Shared::open(options)).await.context("starting the engine")??;
+        let shared = Arc::new(shared);
+        reconcile::all(&shared).await?;
+        Ok(Self { shared })
     }
 
     /// Lets go of everything; containers go on. With `stop_containers` they are stopped first, within `timeout_s` seconds.
     pub async fn shutdown(&self, stop_containers: bool, timeout_s: i64) {
-        let _ = (stop_containers, timeout_s);
+        if stop_containers {
+            self.stop_all(timeout_s).await;
+        }
+        let store = self.shared.store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.settle()).await;
     }
+
+    async fn stop_all(&self, timeout_s: i64) {
+        let mut ends = Vec::new();
+        for container in self.shared.containers.all() {
+            let view = container.view();
+            if !view.is_running() {
+                continue;
+            }
+            ends.push(tokio::spawn(async move {
+                let signal = view.record.stop_signal().unwrap_or(15);
+                let timeout_s = view.record.config.stop_timeout.unwrap_or(timeout_s).min(timeout_s);
+                let asked = container.ask(|reply| Command::Stop { signal, timeout_s, restart: false, reply }).await;
+                if asked.is_ok() {
+                    container.wait_for(|view| !view.is_running()).await;
+                }
+            }));
+        }
+        for end in ends {
+            let _ = end.await;
+        }
+    }
+}
+
+impl Shared {
+    fn open(options: EngineOptions) -> Result<Self> {
+        make_root(&options.data_root, 0o711)?;
+        make_root(&options.exec_root, 0o711)?;
+        make_root(&options.data_root.join("containers"), 0o710)?;
+        make_root(&options.exec_root.join("containers"), 0o700)?;
+        let lock = lock(&options.data_root)?;
+        let host = Host::probe()?;
+        let mut store_options = minke_store::Options::new(&options.exec_root);
+        store_options.snapshot = match options.storage_driver.as_deref() {
+            None => None,
+            Some("overlay2" | "overlay" | "overlayfs") => Some(SnapshotKind::Overlay),
+            Some("vfs" | "copy") => Some(SnapshotKind::Copy),
+            Some(other) => return Err(Error::invalid(format!("unknown storage driver {other:?}: overlay2 or vfs"))),
+        };
+        let store = Store::open(&options.data_root, store_options)?;
+        let shim = ShimImage::new(options.shim, &options.exec_root).context("preparing the shim")?;
+        let cgroup_parent = options.cgroup_parent.clone().unwrap_or_else(|| own_name(&options.exec_root));
+        let cgroup_parent = format!("/{}", cgroup_parent.trim_matches('/'));
+        let shim_home = ShimHome::make(&host, &cgroup_parent)?;
+        Ok(Self {
+            id: engine_id(&store)?,
+            host,
+            store,
+            containers: Registry::default(),
+            execs: Execs::default(),
+            events: Events::default(),
+            filters: ProgramCache::default(),
+            shim,
+            shim_home,
+            cgroup_parent,
+            options,
+            _lock: lock,
+        })
+    }
+
+    /// The files of a container.
+    pub fn paths(&self, id: &str) -> ContainerPaths {
+        ContainerPaths::new(&self.options.data_root, &self.options.exec_root, id)
+    }
+
+    /// The control group of a container's run, from the mount points.
+    pub fn cgroup_path(&self, record: &Record, generation: u64) -> String {
+        let parent = match record.host_config.cgroup_parent.trim_matches('/') {
+            "" => self.cgroup_parent.clone(),
+            own => format!("/{own}"),
+        };
+        match generation {
+            0 | 1 => format!("{parent}/{}", record.id),
+            later => format!("{parent}/{}.{later}", record.id),
+        }
+    }
+
+    /// The same as directories.
+    pub fn group(&self, record: &Record, generation: u64) -> Group {
+        self.host.group(&self.cgroup_path(record, generation))
+    }
+
+    /// Writes a container's record as durably as was promised.
+    pub async fn keep(&self, record: &Arc<Record>, lifecycle: &Lifecycle) -> Result<()> {
+        let bytes = record.render(lifecycle)?;
+        let keep = if record.ends_with_boot() { Keep::Boot } else { Keep::Durable };
+        let (store, record) = (self.store.clone(), record.clone());
+        let write = move || store.put_container(&record.id, &bytes, keep);
+        tokio::task::spawn_blocking(write).await.context("keeping a container's record")?
+    }
+}
+
+impl ShimHome {
+    fn make(host: &Host, parent: &str) -> Result<Self> {
+        let path = format!("{parent}-shims");
+        let group = host.group(&path);
+        let failed = "making the control group of shims";
+        if let Some(v2) = &group.v2 {
+            let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
+            minke_sys::cgroup::make_v2(&mount, v2, &[]).context(failed)?;
+        }
+        for directory in &group.v1 {
+            minke_sys::cgroup::make_v1(directory).context(failed)?;
+        }
+        let directories: Vec<&Path> = group.v1.iter().map(|path| path.as_path()).collect();
+        Ok(Self {
+            v2: group.open_v2().context(failed)?,
+            v1: minke_sys::spawn::open_tasks(&directories).context(failed)?,
+        })
+    }
+}
+
+/// The name that everything in the kernel gets which belongs to the engine with this exec root.
+fn own_name(exec_root: &Path) -> String {
+    if exec_root == Path::new("/run/minke") {
+        return "minke".into();
+    }
+    let digest = minke_model::Digest::sha256(exec_root.as_os_str().as_encoded_bytes());
+    format!("minke-{}", &digest.hex()[..8])
+}
+
+fn make_root(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let failed = || format!("cannot make the directory {}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(failed)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result.with_context(failed),
+    }
+}
+
+/// Takes the data root for this engine.
+fn lock(data_root: &Path) -> Result<OwnedFd> {
+    use rustix::fs::{FlockOperation, Mode, OFlags};
+    let path = data_root.join("lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    // A killed engine's descriptor may live a moment longer.
+    for attempt in 0..40 {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < 39 => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => break,
+        }
+    }
+    Err(Error::conflict(format!(
+        "another engine uses the data root {}: stop it, or give this one its own by --data-root and --exec-root",
+        data_root.display()
+    )))
+}
+
+/// The engine's id: made once, kept in the database.
+fn engine_id(store: &Store) -> Result<String> {
+    const KEY: &str = "id";
+    let kept = store.list(Table::Engine)?.into_iter().find(|(key, _)| key == KEY);
+    if let Some((_, bytes)) = kept {
+        return String::from_utf8(bytes).context("the engine's id is damaged");
+    }
+    let id = random_hex(16)?;
+    let id = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+    store.put(Table::Engine, KEY, id.as_bytes(), Keep::Durable)?;
+    Ok(id)
+}
+
+/// So many random bytes, as hexadecimal digits.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    let mut random = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        filled += rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty())
+            .context("reading random bytes")?;
+    }
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -131,6 +131,20 @@ impl Execs {
         }
     }
 
+    /// Takes over what a shim says of the execs that it has run: id, pid and the exit code of those that have ended.
+    pub fn recover(&self, container_id: &str, execs: &[(String, i32, Option<i32>)]) {
+        let mut table = self.lock();
+        for (id, pid, code) in execs {
+            let state = match code {
+                Some(code) => ExecState::Exited { pid: *pid, code: *code },
+                None => ExecState::Running { pid: *pid },
+            };
+            let settings = ExecSettings::default();
+            let (id, container_id) = (id.clone(), container_id.to_owned());
+            table.insert(id.clone(), Exec { id, container_id, settings, state });
+        }
+    }
+
     /// The container's run has ended, and all its execs with it.
     pub fn container_ended(&self, container_id: &str) {
         self.lock().retain(|_, exec| exec.container_id != container_id || matches!(exec.state, ExecState::Exited { .. }));

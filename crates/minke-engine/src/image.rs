@@ -1,57 +1,429 @@
-//! The operations of the Engine API on images.
+//! The operations of the Engine API on images: the store does the work, here it gets its names and its streams.
 
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use minke_api::Time;
+use minke_api::container::DriverData;
 use minke_api::image::*;
-use minke_model::Result;
+use minke_api::stream::{ProgressDetail, ProgressMessage};
+use minke_model::{Context as _, Digest, Error, ErrorKind, Platform, Reference, Result};
+use minke_store::{
+    ContainerUse, Image, ImageEvent, ImportOptions, LoadEvent, LoadOptions, RemoveOptions, Removed,
+};
 use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio_util::io::SyncIoBridge;
 
+use crate::engine::Shared;
 use crate::{Engine, ProgressStream};
+
+const LIST_FILTERS: [&str; 8] = ["before", "dangling", "label", "label!", "reference", "since", "until", "id"];
+/// How much of an archive is sent at once.
+const CHUNK: usize = 64 * 1024;
 
 impl Engine {
     /// `GET /images/json`.
     pub async fn image_list(&self, query: &ImageListQuery) -> Result<Vec<ImageSummary>> {
-        let _ = (self, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let filters = &query.filters;
+        filters.check(&LIST_FILTERS)?;
+        let dangling = filters.boolean("dangling")?;
+        let created = |key: &str| -> Result<Option<i64>> {
+            filters.values(key).next().map(|name| Ok(self.shared.store.image(name)?.created_unix())).transpose()
+        };
+        let (before, since) = (created("before")?, created("since")?);
+        let until = filters.values("until").next().map(crate::time::parse_query_time).transpose()?.flatten();
+        let references: Vec<&str> = filters.values("reference").collect();
+        let mut images: Vec<Arc<Image>> = self.shared.store.images();
+        images.retain(|image| {
+            let labels = image.config.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+            let created = image.created_unix();
+            dangling.is_none_or(|dangling| image.is_dangling() == dangling)
+                && before.is_none_or(|time| created < time)
+                && since.is_none_or(|time| created > time)
+                && until.is_none_or(|time| created < time.as_second())
+                && filters.allows_labels("label", &labels)
+                && (!filters.contains("label!") || !filters.allows_labels("label!", &labels))
+                && (references.is_empty() || image.tags.iter().any(|tag| references.iter().any(|pattern| matches(tag, pattern))))
+        });
+        images.sort_by_key(|image| std::cmp::Reverse(image.created_unix()));
+        let used = self.shared.used_images();
+        let count = |image: &Image| used.iter().filter(|used| used.image == image.id).count() as i64;
+        Ok(images.iter().map(|image| summary(image, count(image), &references)).collect())
     }
 
     /// `GET /images/{name}/json`.
     pub async fn image_inspect(&self, name: &str, query: &ImageInspectQuery) -> Result<ImageInspect> {
-        let _ = (self, name, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let image = self.shared.store.image(name)?;
+        if let Some(platform) = platform(&query.platform)?
+            && platform.rank(&image.config.platform()).is_none()
+        {
+            return Err(Error::not_found(format!("No such image: {name} for the platform {}", query.platform)));
+        }
+        Ok(inspect(&image, self.shared.store.snapshot_kind().driver_name()))
     }
 
     /// `GET /images/{name}/history`.
     pub async fn image_history(&self, name: &str, query: &ImageHistoryQuery) -> Result<Vec<ImageHistoryItem>> {
-        let _ = (self, name, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        platform(&query.platform)?;
+        let history = self.shared.store.history(name)?;
+        Ok(history
+            .into_iter()
+            .map(|step| ImageHistoryItem {
+                comment: step.comment,
+                created: step.created,
+                created_by: step.created_by,
+                id: step.id.map_or_else(|| "<missing>".into(), |id| id.to_string()),
+                size: i64::try_from(step.size).unwrap_or(i64::MAX),
+                tags: (!step.tags.is_empty()).then_some(step.tags),
+            })
+            .collect())
     }
 
-    /// `POST /images/create`: an import reads `body`; a pull is refused with a word. The stream has Docker's progress messages, and the last one the error if it fails late.
-    pub async fn image_create(&self, query: &ImageCreateQuery, body: Box<dyn AsyncRead + Send + Unpin>) -> Result<ProgressStream> {
-        let _ = (self, query, body);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+    /// `POST /images/create`: an import reads `body`; a pull is refused with a word. The stream has Docker's progress
+    /// messages, and the last one the error if it fails late.
+    pub async fn image_create(
+        &self,
+        query: &ImageCreateQuery,
+        body: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Result<ProgressStream> {
+        if !query.from_image.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!(
+                    "{} can't be pulled: this version of minke does not speak to registries; bring the image by \"minke load\" or \"minke import\"",
+                    query.from_image
+                ),
+            ));
+        }
+        if !matches!(query.from_src.as_str(), "-" | "") {
+            return Err(Error::new(ErrorKind::NotImplemented, "an import reads its archive from the request's body (-)"));
+        }
+        let options = ImportOptions {
+            reference: import_reference(query)?,
+            message: if query.message.is_empty() { "Imported from -".into() } else { query.message.clone() },
+            changes: minke_store::parse_changes(&query.changes)?,
+            platform: platform(&query.platform)?,
+        };
+        let shared = self.shared.clone();
+        Ok(blocking_progress(body, move |reader, send| {
+            let (id, events) = shared.store.import(reader, &options)?;
+            shared.emit_image_events(&events);
+            send(ProgressMessage::status(id.to_string()));
+            Ok(())
+        }))
     }
 
     /// `POST /images/load`.
-    pub async fn image_load(&self, query: &ImageLoadQuery, body: Box<dyn AsyncRead + Send + Unpin>) -> Result<ProgressStream> {
-        let _ = (self, query, body);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+    pub async fn image_load(
+        &self,
+        query: &ImageLoadQuery,
+        body: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Result<ProgressStream> {
+        let options = LoadOptions { platform: one_platform(&query.platforms)? };
+        let quiet = query.quiet;
+        let shared = self.shared.clone();
+        Ok(blocking_progress(body, move |reader, send| {
+            let loaded = shared.store.load(reader, &options, &mut |event| {
+                if let Some(message) = load_message(event, quiet) {
+                    send(message);
+                }
+            })?;
+            shared.emit_image_events(&loaded.events);
+            Ok(())
+        }))
     }
 
     /// `GET /images/get`, `GET /images/{name}/get` (then `names` has that one): an archive.
     pub async fn image_save(&self, query: &ImageSaveQuery) -> Result<ProgressStream> {
-        let _ = (self, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let names = query.names.clone();
+        for name in &names {
+            self.shared.store.image(name)?;
+        }
+        let platform = one_platform(&query.platforms)?;
+        let shared = self.shared.clone();
+        let (sender, receiver) = mpsc::channel(8);
+        tokio::task::spawn_blocking(move || {
+            let mut writer = ChunkWriter { sender, pending: Vec::with_capacity(CHUNK) };
+            let saved = shared.store.save(&names, platform.as_ref(), &mut writer);
+            match saved {
+                Ok(events) => {
+                    let _ = writer.flush();
+                    shared.emit_image_events(&events);
+                }
+                Err(error) => {
+                    let _ = writer.sender.blocking_send(Err(io::Error::other(error.to_string())));
+                }
+            }
+        });
+        Ok(receiver)
     }
 
     /// `POST /images/{name}/tag`.
     pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<()> {
-        let _ = (self, name, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let text = if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
+        let target = Reference::parse(&text)?;
+        if target.digest().is_some() {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let target = target.with_default_tag();
+        let (shared, name) = (self.shared.clone(), name.to_owned());
+        let work = move || {
+            let events = shared.store.tag(&name, &target)?;
+            shared.emit_image_events(&events);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(work).await.context("tagging the image")?
     }
 
     /// `DELETE /images/{name}`.
     pub async fn image_delete(&self, name: &str, query: &ImageDeleteQuery) -> Result<Vec<ImageDeleteItem>> {
-        let _ = (self, name, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let options = RemoveOptions { force: query.force, prune: !query.no_prune };
+        let (shared, name) = (self.shared.clone(), name.to_owned());
+        let work = move || {
+            let removal = shared.store.remove_image(&name, options, &shared.used_images())?;
+            shared.emit_image_events(&removal.events);
+            Ok(removal.removed.into_iter().map(delete_item).collect())
+        };
+        tokio::task::spawn_blocking(work).await.context("removing the image")?
+    }
+}
+
+impl Shared {
+    /// Which container uses which image.
+    fn used_images(&self) -> Vec<ContainerUse> {
+        let containers = self.containers.all();
+        containers
+            .iter()
+            .filter_map(|container| {
+                let view = container.view();
+                let image = Digest::parse(&view.record.image_id).ok()?;
+                Some(ContainerUse { id: view.record.id.clone(), image, running: view.is_running() })
+            })
+            .collect()
+    }
+
+    fn emit_image_events(&self, events: &[ImageEvent]) {
+        for event in events {
+            let attributes = BTreeMap::from([("name".to_owned(), event.name.clone())]);
+            self.events.emit("image", event.kind.name(), event.id.as_str(), attributes);
+        }
+    }
+}
+
+/// Runs blocking `work` that reads `body` and sends messages; its error is the last one.
+fn blocking_progress(
+    body: Box<dyn AsyncRead + Send + Unpin>,
+    work: impl FnOnce(&mut dyn Read, &mut dyn FnMut(ProgressMessage)) -> Result<()> + Send + 'static,
+) -> ProgressStream {
+    let (sender, receiver) = mpsc::channel(64);
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut reader = SyncIoBridge::new_with_handle(body, runtime);
+        let mut send = |message: ProgressMessage| {
+            // A client that went away doesn't stop what was asked for.
+            let _ = sender.blocking_send(Ok(Bytes::from(message.render())));
+        };
+        if let Err(error) = work(&mut reader, &mut send) {
+            send(ProgressMessage::failure(error.to_string()));
+        }
+    });
+    receiver
+}
+
+/// Sends what is written in chunks.
+struct ChunkWriter {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    pending: Vec<u8>,
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK - self.pending.len();
+        let taken = &bytes[..bytes.len().min(room)];
+        self.pending.extend_from_slice(taken);
+        if self.pending.len() == CHUNK {
+            self.flush()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK));
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+fn load_message(event: LoadEvent, quiet: bool) -> Option<ProgressMessage> {
+    match event {
+        LoadEvent::Stream(text) => Some(ProgressMessage::stream(text)),
+        LoadEvent::Layer { .. } if quiet => None,
+        LoadEvent::Layer { diff_id, current, total } => {
+            let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let progress_detail = ProgressDetail { current: number(current), total: number(total), units: String::new() };
+            Some(ProgressMessage {
+                progress_detail: Some(progress_detail),
+                id: diff_id.short().to_owned(),
+                ..ProgressMessage::status("Loading layer")
+            })
+        }
+    }
+}
+
+fn delete_item(removed: Removed) -> ImageDeleteItem {
+    match removed {
+        Removed::Untagged(untagged) => ImageDeleteItem { untagged, ..ImageDeleteItem::default() },
+        Removed::Deleted(digest) => ImageDeleteItem { deleted: digest.to_string(), ..ImageDeleteItem::default() },
+    }
+}
+
+fn import_reference(query: &ImageCreateQuery) -> Result<Option<Reference>> {
+    if query.repo.is_empty() {
+        return Ok(None);
+    }
+    let text = if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
+    let reference = Reference::parse(&text)?;
+    if reference.digest().is_some() {
+        return Err(Error::invalid("cannot import digest reference"));
+    }
+    Ok(Some(reference.with_default_tag()))
+}
+
+/// A platform of a query: nothing, text, or a JSON object.
+fn platform(text: &str) -> Result<Option<Platform>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('{') {
+        return Platform::parse(text).map(Some);
+    }
+    let parsed: minke_api::image::Platform =
+        serde_json::from_str(text).map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
+    Ok(Some(Platform::new(&parsed.os, &parsed.architecture, &parsed.variant)))
+}
+
+fn one_platform(texts: &[String]) -> Result<Option<Platform>> {
+    match texts {
+        [] => Ok(None),
+        [one] => platform(one),
+        _ => Err(Error::new(ErrorKind::NotImplemented, "one platform at a time is what this version of minke offers")),
+    }
+}
+
+/// Whether a `reference` filter wants a tag: Docker matches the familiar name with and without its tag, `*` and `?` within a path element.
+fn matches(tag: &Reference, pattern: &str) -> bool {
+    let familiar = tag.familiar();
+    [familiar.as_str(), tag.familiar_name().as_str()].into_iter().any(|name| wildcard(name.as_bytes(), pattern.as_bytes()))
+}
+
+fn wildcard(text: &[u8], pattern: &[u8]) -> bool {
+    match (text.split_first(), pattern.split_first()) {
+        (_, Some((b'*', rest))) => {
+            wildcard(text, rest) || text.split_first().is_some_and(|(first, tail)| *first != b'/' && wildcard(tail, pattern))
+        }
+        (Some((first, tail)), Some((b'?', rest))) => *first != b'/' && wildcard(tail, rest),
+        (Some((first, tail)), Some((wanted, rest))) => first == wanted && wildcard(tail, rest),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn summary(image: &Image, containers: i64, references: &[&str]) -> ImageSummary {
+    let shown = |tag: &&Reference| references.is_empty() || references.iter().any(|pattern| matches(tag, pattern));
+    ImageSummary {
+        containers,
+        created: image.created_unix(),
+        id: image.id.to_string(),
+        labels: image.config.config.as_ref().and_then(|config| config.labels.clone()),
+        parent_id: image.parent.as_ref().map(Digest::to_string).unwrap_or_default(),
+        repo_digests: Some(image.digests.iter().map(Reference::familiar).collect()),
+        repo_tags: Some(image.tags.iter().filter(shown).map(Reference::familiar).collect()),
+        shared_size: -1,
+        size: i64::try_from(image.size).unwrap_or(i64::MAX),
+        ..ImageSummary::default()
+    }
+}
+
+fn inspect(image: &Image, driver: &str) -> ImageInspect {
+    let document = &image.config;
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let time = |text: &Option<String>| text.as_deref().and_then(Time::parse);
+    ImageInspect {
+        id: image.id.to_string(),
+        repo_tags: image.tags.iter().map(Reference::familiar).collect(),
+        repo_digests: image.digests.iter().map(Reference::familiar).collect(),
+        parent: image.parent.as_ref().map(Digest::to_string),
+        comment: some(&document.comment),
+        created: time(&document.created),
+        docker_version: some(&document.docker_version),
+        author: some(&document.author),
+        config: ImageInspectConfig::Image(config(document)),
+        architecture: document.architecture.clone(),
+        variant: document.variant.clone(),
+        os: document.os.clone(),
+        os_version: document.os_version.clone(),
+        size: i64::try_from(image.size).unwrap_or(i64::MAX),
+        graph_driver: Some(DriverData { data: None, name: driver.to_owned() }),
+        root_fs: RootFs { kind: "layers".into(), layers: image.layers.iter().map(Digest::to_string).collect() },
+        metadata: ImageMetadata {
+            last_tag_time: image.last_tagged.as_deref().and_then(|text| text.parse::<Timestamp>().ok()).map_or_else(Time::zero, Time::from),
+        },
+        ..ImageInspect::default()
+    }
+}
+
+fn config(document: &minke_model::image::ImageConfig) -> ImageConfig {
+    let config = document.config.clone().unwrap_or_default();
+    let set = |set: Option<BTreeMap<String, minke_model::image::Empty>>| {
+        set.unwrap_or_default().into_keys().map(|key| (key, minke_api::Empty {})).collect()
+    };
+    ImageConfig {
+        user: config.user,
+        exposed_ports: set(config.exposed_ports),
+        env: config.env.unwrap_or_default(),
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
+        volumes: set(config.volumes),
+        working_dir: config.working_dir,
+        labels: config.labels.unwrap_or_default(),
+        stop_signal: config.stop_signal,
+        args_escaped: config.args_escaped,
+        healthcheck: config.healthcheck.map(|probe| minke_api::container::HealthConfig {
+            test: probe.test,
+            interval: probe.interval,
+            timeout: probe.timeout,
+            start_period: probe.start_period,
+            start_interval: probe.start_interval,
+            retries: probe.retries,
+        }),
+        on_build: config.on_build.unwrap_or_default(),
+        shell: config.shell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_filters_match_as_docker_does() {
+        for (tag, pattern, expected) in [
+            ("busybox:latest", "busybox", true),
+            ("busybox:latest", "busy*", true),
+            ("busybox:latest", "busy*:latest", true),
+            ("busybox:1", "busybox:2", false),
+            ("a/busybox:1", "busy*", false),
+            ("a/busybox:1", "*/busy*", true),
+            ("localhost:5000/x:1", "localhost:5000/x", true),
+        ] {
+            let tag = Reference::parse(tag).unwrap();
+            assert_eq!(matches(&tag, pattern), expected, "{tag:?} {pattern}");
+        }
     }
 }

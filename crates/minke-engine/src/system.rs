@@ -1,27 +1,231 @@
-//! The operations of the Engine API on version, info and events.
+//! The operations of the Engine API on the engine itself: version, info, events.
 
-use minke_api::event::EventsQuery;
-use minke_api::system::{SystemInfo, SystemVersion};
-use minke_model::Result;
+use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use minke_api::event::{EventActor, EventMessage, EventsQuery};
+use minke_api::system::*;
+use minke_model::{Error, Result};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::container::lifecycle::State;
+use crate::events::{Event, EventFilter};
+use crate::time::{parse_query_time, rfc3339_nano};
 use crate::{Engine, EventStream};
+
+/// The newest version of the API that is served.
+const API_VERSION: &str = "1.55";
+/// The oldest.
+const MIN_API_VERSION: &str = "1.24";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const EVENT_FILTERS: [&str; 14] = [
+    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service",
+    "type", "volume",
+];
 
 impl Engine {
     /// `GET /version`.
     pub fn version(&self) -> SystemVersion {
-        let _ = (self);
-        SystemVersion::default()
+        let host = &self.shared.host.found;
+        let details = [
+            ("ApiVersion", API_VERSION),
+            ("MinAPIVersion", MIN_API_VERSION),
+            ("Os", "linux"),
+            ("Arch", architecture(&host.machine)),
+            ("KernelVersion", &host.kernel_release),
+            ("Experimental", "false"),
+        ];
+        let details = details.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        SystemVersion {
+            platform: PlatformName { name: "minke".into() },
+            components: vec![ComponentVersion { name: "Engine".into(), version: VERSION.into(), details }],
+            version: VERSION.into(),
+            api_version: API_VERSION.into(),
+            min_api_version: MIN_API_VERSION.into(),
+            os: "linux".into(),
+            arch: architecture(&host.machine).into(),
+            kernel_version: host.kernel_release.clone(),
+            ..SystemVersion::default()
+        }
     }
 
     /// `GET /info`.
     pub async fn info(&self) -> Result<SystemInfo> {
-        let _ = (self);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let shared = &self.shared;
+        let host = &shared.host;
+        let mut counts = BTreeMap::from([("running", 0i64), ("stopped", 0)]);
+        for container in shared.containers.all() {
+            let running = matches!(container.view().lifecycle.state, State::Running(_) | State::Restarting(_));
+            *counts.entry(if running { "running" } else { "stopped" }).or_default() += 1;
+        }
+        let (operating_system, os_version) = os_release();
+        let runtime = RuntimeInfo { path: "minke".into(), ..RuntimeInfo::default() };
+        let file = |path: &str| std::fs::read_to_string(path).map(|text| text.trim() == "1").unwrap_or(false);
+        Ok(SystemInfo {
+            id: shared.id.clone(),
+            containers: counts["running"] + counts["stopped"],
+            containers_running: counts["running"],
+            containers_stopped: counts["stopped"],
+            images: shared.store.images().len() as i64,
+            driver: shared.store.snapshot_kind().driver_name().into(),
+            driver_status: Vec::new(),
+            plugins: PluginsInfo {
+                volume: vec!["local".into()],
+                network: vec!["host".into(), "null".into()],
+                authorization: None,
+                log: vec!["json-file".into()],
+            },
+            memory_limit: true,
+            swap_limit: host.facts.swap_accounting,
+            cpu_cfs_period: true,
+            cpu_cfs_quota: true,
+            cpu_shares: true,
+            cpu_set: true,
+            pids_limit: true,
+            ipv4_forwarding: file("/proc/sys/net/ipv4/ip_forward"),
+            debug: shared.options.debug,
+            n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |entries| entries.count() as i64),
+            oom_kill_disable: !host.cgroup2(),
+            n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks() as i64,
+            system_time: rfc3339_nano(Timestamp::now()),
+            logging_driver: shared.options.log_driver.clone(),
+            cgroup_driver: "cgroupfs".into(),
+            cgroup_version: if host.cgroup2() { "2" } else { "1" }.into(),
+            n_events_listener: shared.events.listeners() as i64,
+            kernel_version: host.found.kernel_release.clone(),
+            operating_system,
+            os_version,
+            os_type: "linux".into(),
+            architecture: host.found.machine.clone(),
+            index_server_address: "https://index.docker.io/v1/".into(),
+            registry_config: RegistryServiceConfig {
+                insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
+                ..RegistryServiceConfig::default()
+            },
+            n_cpu: host.found.processors.into(),
+            mem_total: i64::try_from(host.found.memory_bytes).unwrap_or(i64::MAX),
+            docker_root_dir: shared.options.data_root.to_string_lossy().into_owned(),
+            name: host.hostname.clone(),
+            labels: shared.options.labels.clone(),
+            server_version: VERSION.into(),
+            runtimes: BTreeMap::from([("minke".to_owned(), runtime)]),
+            default_runtime: "minke".into(),
+            swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
+            live_restore_enabled: true,
+            init_binary: "minke-shim".into(),
+            security_options: security_options(host.found.seccomp, host.cgroup2()),
+            ..SystemInfo::default()
+        })
     }
 
     /// `GET /events`; a bad filter is refused before the stream begins.
     pub fn events(&self, query: &EventsQuery) -> Result<EventStream> {
-        let _ = (self, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        query.filters.check(&EVENT_FILTERS)?;
+        let since = parse_query_time(&query.since)?;
+        let until = parse_query_time(&query.until)?;
+        if let (Some(since), Some(until)) = (since, until)
+            && until < since
+        {
+            return Err(Error::invalid(format!(
+                "`since` time ({}) cannot be after `until` time ({})",
+                query.since, query.until
+            )));
+        }
+        let filters = query
+            .filters
+            .keys()
+            .map(|key| (key.to_owned(), query.filters.values(key).map(str::to_owned).collect()))
+            .collect();
+        let filter = EventFilter { since, until, filters };
+        let (past, receiver) = self.shared.events.subscribe(&filter);
+        let (sender, stream) = mpsc::channel(64);
+        tokio::spawn(forward(filter, past, receiver, sender));
+        Ok(stream)
     }
+}
+
+/// Gives a listener what it wants, until it goes away or its time is over.
+async fn forward(
+    filter: EventFilter,
+    past: Vec<Event>,
+    mut receiver: broadcast::Receiver<Event>,
+    sender: mpsc::Sender<EventMessage>,
+) {
+    for event in past {
+        if sender.send(message(event)).await.is_err() {
+            return;
+        }
+    }
+    let left = filter.until.map(|until| until.duration_since(Timestamp::now()).try_into().unwrap_or_default());
+    let over = async {
+        match left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            () = &mut over => return,
+            event = receiver.recv() => match event {
+                Ok(event) if filter.wants(&event) => {
+                    if sender.send(message(event)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a listener is too slow for its events");
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+fn message(event: Event) -> EventMessage {
+    EventMessage {
+        kind: event.kind.into(),
+        action: event.action,
+        actor: EventActor { id: event.id, attributes: event.attributes },
+        scope: "local".into(),
+        time: event.time.as_second(),
+        time_nano: i64::try_from(event.time.as_nanosecond()).unwrap_or(i64::MAX),
+        ..EventMessage::default()
+    }
+}
+
+/// Go's name of a machine.
+fn architecture(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn security_options(seccomp: bool, cgroup2: bool) -> Vec<String> {
+    let mut options = Vec::new();
+    if seccomp {
+        options.push("name=seccomp,profile=builtin".to_owned());
+    }
+    if cgroup2 {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}
+
+/// The name and version of the host's distribution.
+fn os_release() -> (String, String) {
+    let text = ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    (value("PRETTY_NAME"), value("VERSION_ID"))
 }

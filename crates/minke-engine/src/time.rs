@@ -1,6 +1,7 @@
 //! Points in time as the shim and the API write them.
 
 use jiff::Timestamp;
+use minke_model::{Error, Result};
 
 /// The moment so many nanoseconds after 1970 began.
 pub fn from_nanoseconds(nanoseconds: u64) -> Timestamp {
@@ -17,9 +18,42 @@ pub fn or_zero(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339_nano)
 }
 
+/// Reads a time of a query: seconds since 1970 with decimals, or RFC 3339; nothing and 0 mean no time.
+///
+/// # Errors
+/// Go's words for what is neither.
+pub fn parse_query_time(text: &str) -> Result<Option<Timestamp>> {
+    if matches!(text, "" | "0") {
+        return Ok(None);
+    }
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if let (Ok(seconds), true) = (seconds.parse::<i64>(), decimals.bytes().all(|byte| byte.is_ascii_digit())) {
+        let nanoseconds: i32 = format!("{decimals:0<9}")[..9].parse().unwrap_or(0);
+        return Ok(Timestamp::new(seconds, nanoseconds).ok().filter(|time| *time != Timestamp::UNIX_EPOCH));
+    }
+    let bad = || Error::invalid(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+    text.parse().map(Some).map_err(|_| bad())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_queries_are_read() {
+        for (text, expected) in [
+            ("", None),
+            ("0", None),
+            ("1", Some("1970-01-01T00:00:01Z")),
+            ("1.5", Some("1970-01-01T00:00:01.5Z")),
+            ("1.000000002", Some("1970-01-01T00:00:01.000000002Z")),
+            ("1970-01-01T00:00:03Z", Some("1970-01-01T00:00:03Z")),
+        ] {
+            let time = parse_query_time(text).unwrap().map(rfc3339_nano);
+            assert_eq!(time.as_deref(), expected, "{text}");
+        }
+        assert!(parse_query_time("soon").is_err());
+    }
 
     #[test]
     fn times_are_written_as_go_writes_them() {

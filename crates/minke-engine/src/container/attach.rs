@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use bytes::Bytes;
+use minke_api::stream::Frame;
 use minke_model::{Context as _, Result};
 
 use super::handle::{Command, PendingAttach};
@@ -40,15 +41,21 @@ fn nonblocking(socket: OwnedFd) -> Result<UnixStream> {
     Ok(stream)
 }
 
-/// Writes one message of the engine itself to a client, as a frame unless the stream is raw.
-pub fn tell(socket: OwnedFd, framed: bool, text: &str) -> std::io::Result<()> {
+/// Writes one message of the engine itself to a client, as a frame unless the stream is raw; then, for a client that wants
+/// it, the exit code.
+pub fn tell(socket: OwnedFd, framed: bool, text: &str, code: Option<i32>) -> std::io::Result<()> {
     let mut stream = UnixStream::from(socket);
     stream.set_nonblocking(false)?;
     if framed {
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        stream.write_all(&minke_api::stream::Frame::Stdout.header(length))?;
+        stream.write_all(&Frame::Stdout.header(length))?;
     }
-    stream.write_all(text.as_bytes())
+    stream.write_all(text.as_bytes())?;
+    if let Some(code) = code {
+        stream.write_all(&Frame::Exit.header(4))?;
+        stream.write_all(&code.to_be_bytes())?;
+    }
+    Ok(())
 }
 
 /// The bytes that `keys` stands for; Docker's default where it is empty.

@@ -1,10 +1,37 @@
 //! Containers: what is kept of them, what they are doing, who owns them.
+//!
+//! | file | what it decides or does |
+//! |---|---|
+//! | `service`, `exec_service` | the operations of the API |
+//! | `create`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `lifecycle` | the state machine: pure |
+//! | `owner` | the task that owns a container and carries out effects |
+//! | `launch`, `teardown`, `shims` | the effects: a start, the end of a run, of a container |
+//! | `reconcile` | what an engine finds when it starts |
+//! | `inspect`, `list` | what is shown: pure |
+//! | `attach`, `exec` | clients' streams |
 
 pub mod attach;
+mod create;
+mod devices;
+mod etc;
 pub mod exec;
+mod exec_service;
 pub mod handle;
+mod inspect;
+mod launch;
 pub mod lifecycle;
-pub mod names;
-pub mod registry;
+mod list;
+mod log_settings;
+mod mounts;
+mod names;
+mod owner;
+pub mod paths;
+pub mod reconcile;
 pub mod record;
+pub mod registry;
 mod service;
+mod settings;
+mod shims;
+mod teardown;
+mod user;

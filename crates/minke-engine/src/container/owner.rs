@@ -2,6 +2,7 @@
 //! [`Lifecycle`](super::lifecycle::Lifecycle) and carries out the effects, in order.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,16 @@ pub struct Owner {
 struct Shim {
     connection: ShimConnection,
     events: mpsc::UnboundedReceiver<ShimEvent>,
+    /// The container's init, by which the kernel tells how it ended when the shim can't.
+    pidfd: Option<OwnedFd>,
     /// The run's end has been seen; the shim only serves slow clients.
     ended: bool,
+}
+
+impl Shim {
+    fn new(found: FoundShim) -> Self {
+        Self { connection: found.connection, events: found.events, pidfd: found.pidfd, ended: false }
+    }
 }
 
 /// What a container is found with when its owner starts.
@@ -57,9 +66,19 @@ pub struct Found {
     /// What it is doing.
     pub lifecycle: Lifecycle,
     /// A shim that still runs it.
-    pub shim: Option<(ShimConnection, mpsc::UnboundedReceiver<ShimEvent>)>,
+    pub shim: Option<FoundShim>,
     /// What has happened to it that its owner must learn first.
     pub news: Vec<Event>,
+}
+
+/// A shim that was started by an earlier engine.
+pub struct FoundShim {
+    /// The conversation.
+    pub connection: ShimConnection,
+    /// What it says unasked.
+    pub events: mpsc::UnboundedReceiver<ShimEvent>,
+    /// The container's init.
+    pub pidfd: Option<OwnedFd>,
 }
 
 /// Starts the owner of a container and returns the handle.
@@ -70,7 +89,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
     let view = View {
         record: record.clone(),
         lifecycle: found.lifecycle.clone(),
-        shim: found.shim.as_ref().map(|(connection, _)| connection.clone()),
+        shim: found.shim.as_ref().map(|shim| shim.connection.clone()),
         exits: 0,
         last_exit: last_exit.clone(),
         removed: false,
@@ -82,7 +101,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
         shared,
         record,
         lifecycle: found.lifecycle,
-        shim: found.shim.map(|(connection, events)| Shim { connection, events, ended: false }),
+        shim: found.shim.map(Shim::new),
         mailbox,
         view,
         running,
@@ -109,7 +128,15 @@ enum Wake {
 impl Owner {
     async fn run(mut self, news: Vec<Event>) {
         for event in news {
-            self.happen(event).await;
+            match event {
+                Event::Exited(exit) => {
+                    if let Some(shim) = &mut self.shim {
+                        shim.ended = true;
+                    }
+                    self.ended(exit).await;
+                }
+                other => self.happen(other).await,
+            }
         }
         while !self.removed {
             match self.wait().await {
@@ -118,7 +145,8 @@ impl Owner {
                 Wake::Shim(event) => self.hear(event).await,
                 Wake::StopDeadline => {
                     self.stop_deadline = None;
-                    self.signal(SIGKILL).await;
+                    // A shim that is gone is heard of next.
+                    let _ = self.signal(SIGKILL).await;
                 }
                 Wake::Backoff => {
                     self.backoff = None;
@@ -193,7 +221,7 @@ impl Owner {
         };
         if running {
             self.emit("kill", &[("signal", signal.to_string())]);
-            self.signal(if timeout_s == 0 { SIGKILL } else { signal }).await;
+            let _ = self.signal(if timeout_s == 0 { SIGKILL } else { signal }).await;
             if timeout_s > 0 {
                 let deadline = Instant::now() + Duration::from_secs(timeout_s.unsigned_abs());
                 self.stop_deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
@@ -282,9 +310,11 @@ impl Owner {
                 self.emit("exec_detach", &[("execID", id)]);
             }
             ShimEvent::Lost => {
-                let ended = self.shim.take().is_none_or(|shim| shim.ended);
-                if !ended && self.lifecycle.run().is_some() {
-                    let exit = teardown::exit_of_lost(&self.shared, &self.record, self.lifecycle.generation).await;
+                let Some(shim) = self.shim.take() else { return };
+                if !shim.ended && self.lifecycle.run().is_some() {
+                    let generation = self.lifecycle.generation;
+                    let pidfd = shim.pidfd.as_ref();
+                    let exit = teardown::exit_of_lost(&self.shared, &self.record, generation, pidfd).await;
                     self.ended(exit).await;
                 }
             }
@@ -350,8 +380,8 @@ impl Owner {
         let generation = self.lifecycle.generation;
         let launched = launch::launch(&self.shared, &self.record, generation, pending).await;
         let (event, result) = match launched {
-            Ok(Launched { connection, events, started }) => {
-                self.shim = Some(Shim { connection, events, ended: false });
+            Ok(Launched { shim, started }) => {
+                self.shim = Some(Shim::new(shim));
                 let started_at = crate::time::from_nanoseconds(started.started_at_ns);
                 (Event::StartSucceeded(Run { generation, pid: started.pid, started_at }), Ok(()))
             }

@@ -81,6 +81,19 @@ impl Record {
         self.config.stop_timeout.unwrap_or(10)
     }
 
+    /// The values of `--group-add`.
+    pub fn group_add(&self) -> &[String] {
+        self.host_config.group_add.as_deref().unwrap_or_default()
+    }
+
+    /// The name of its network.
+    pub fn network_name(&self) -> &str {
+        match self.host_config.network_mode.as_str() {
+            "host" => "host",
+            _ => "none",
+        }
+    }
+
     /// Nothing of it is wanted after the boot.
     pub fn ends_with_boot(&self) -> bool {
         self.host_config.auto_remove

@@ -1,117 +1,355 @@
-//! The operations of the Engine API on containers and execs.
+//! The operations of the Engine API on containers.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use minke_api::container::*;
-use minke_api::exec::*;
-use minke_model::Result;
+use minke_model::signal::Signal;
+use minke_model::{Context as _, Error, ErrorKind, Result, image};
+use minke_spec::shim::{AttachRequest, Framing, Request};
+use minke_store::Keep;
 
-use crate::{Attachment, Engine, ExecSession, LogStream, WaitOutcome};
+use super::create::{self, Circumstances, Prepared};
+use super::handle::{Command, Container, View};
+use super::lifecycle::{Lifecycle, State};
+use super::owner::{self, Found};
+use super::record::Record;
+use super::{attach, inspect, list, names, settings};
+use crate::engine::{Shared, random_hex};
+use crate::log::LogOptions;
+use crate::time::parse_query_time;
+use crate::{Attachment, Engine, LogStream, WaitOutcome};
+
+/// How often another name is tried for a container without one.
+const NAME_ATTEMPTS: u32 = 20;
 
 impl Engine {
     /// `POST /containers/create`.
-    pub async fn container_create(&self, query: &ContainerCreateQuery, request: ContainerCreateRequest) -> Result<ContainerCreateResponse> {
-        let _ = (self, query, request);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+    pub async fn container_create(
+        &self,
+        query: &ContainerCreateQuery,
+        request: ContainerCreateRequest,
+    ) -> Result<ContainerCreateResponse> {
+        let shared = self.shared.clone();
+        let name = query.name.strip_prefix('/').unwrap_or(&query.name).to_owned();
+        if !name.is_empty() && !names::is_valid(&name) {
+            return Err(Error::invalid(format!(
+                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            )));
+        }
+        let work = move || create(&shared, &name, request);
+        tokio::task::spawn_blocking(work).await.context("creating the container")?.map(|(found, warnings)| {
+            let id = found.record.id.clone();
+            let attributes = found.record.event_attributes();
+            self.shared.containers.insert(owner::spawn(self.shared.clone(), found));
+            self.shared.events.emit("container", "create", &id, attributes);
+            ContainerCreateResponse { id, warnings }
+        })
     }
 
     /// `GET /containers/json`.
     pub fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
-        let _ = (self, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let views: Vec<Arc<View>> = self.shared.containers.all().iter().map(|container| container.view()).collect();
+        let image = |name: &str| self.shared.store.image(name).ok().map(|image| image.id.to_string());
+        let created = |name: &str| Ok(self.shared.containers.resolve(name)?.view().record.created);
+        list::list(&views, query, &list::Lookup { image: &image, created: &created })
     }
 
     /// `GET /containers/{id}/json`.
     pub fn container_inspect(&self, reference: &str, query: &ContainerInspectQuery) -> Result<ContainerInspect> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let _ = query.size;
+        let view = self.shared.containers.resolve(reference)?.view();
+        let paths = self.shared.paths(&view.record.id);
+        let exec_ids = self.shared.execs.of_container(&view.record.id);
+        Ok(inspect::inspect(&view, &paths, exec_ids))
     }
 
     /// `POST /containers/{id}/start`.
     pub async fn container_start(&self, reference: &str, query: &ContainerStartQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        if !query.checkpoint.is_empty() {
+            return Err(Error::new(ErrorKind::NotImplemented, "checkpoints are not offered by this version of minke"));
+        }
+        let container = self.shared.containers.resolve(reference)?;
+        container.ask(Command::Start).await
     }
 
     /// `POST /containers/{id}/stop`.
     pub async fn container_stop(&self, reference: &str, query: &ContainerStopQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        self.end(&container, query, false).await
     }
 
     /// `POST /containers/{id}/restart`.
     pub async fn container_restart(&self, reference: &str, query: &ContainerStopQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        self.end(&container, query, true).await
+    }
+
+    async fn end(&self, container: &Arc<Container>, query: &ContainerStopQuery, restart: bool) -> Result<()> {
+        let before = container.view();
+        let signal = match query.signal.as_str() {
+            "" => before.record.stop_signal().unwrap_or(Signal::TERM.number()),
+            name => Signal::parse(name)?.number(),
+        };
+        let timeout_s = query.timeout.unwrap_or_else(|| before.record.stop_timeout_s());
+        container.ask(|reply| Command::Stop { signal, timeout_s, restart, reply }).await?;
+        let exits = before.exits;
+        let was_running = before.is_running();
+        let after = container
+            .wait_for(|view| {
+                let ended = !was_running || view.exits > exits;
+                let settled = !matches!(view.lifecycle.state, State::Starting { .. });
+                view.removed || (ended && settled && (!restart || !matches!(view.lifecycle.state, State::Running(_)) || view.lifecycle.generation > before.lifecycle.generation))
+            })
+            .await;
+        if restart && !after.removed && !after.is_running() && after.lifecycle.generation > before.lifecycle.generation {
+            // A program that ended at once is a restart that worked; one that could not be started is not.
+            if let Some(exit) = after.last_exit.as_ref().filter(|exit| !exit.error.is_empty()) {
+                return Err(Error::system(format!("Cannot restart container {}: {}", before.record.id, exit.error)));
+            }
+        }
+        Ok(())
     }
 
     /// `POST /containers/{id}/kill`.
     pub async fn container_kill(&self, reference: &str, query: &KillQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let signal = match query.signal.as_str() {
+            "" => Signal::KILL,
+            name => Signal::parse(name)?,
+        };
+        let container = self.shared.containers.resolve(reference)?;
+        let before = container.view();
+        container.ask(|reply| Command::Kill { signal: signal.number(), reply }).await?;
+        if signal == Signal::KILL {
+            container.wait_for(|view| view.removed || view.exits > before.exits).await;
+        }
+        Ok(())
     }
 
     /// `POST /containers/{id}/rename`.
     pub async fn container_rename(&self, reference: &str, query: &ContainerRenameQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        let name = query.name.strip_prefix('/').unwrap_or(&query.name).to_owned();
+        if name.is_empty() {
+            return Err(Error::invalid("Neither old nor new names may be empty"));
+        }
+        if !names::is_valid(&name) {
+            return Err(Error::invalid(format!(
+                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            )));
+        }
+        if container.view().record.name == name {
+            return Err(Error::invalid("Renaming a container with the same name as its current name"));
+        }
+        container.ask(|reply| Command::Rename { name, reply }).await
     }
 
     /// `DELETE /containers/{id}`.
     pub async fn container_remove(&self, reference: &str, query: &ContainerRemoveQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        if query.link {
+            return Err(Error::invalid("links between containers are not offered by this version of minke"));
+        }
+        let container = self.shared.containers.resolve(reference)?;
+        let force = query.force;
+        container.ask(|reply| Command::Remove { force, reply }).await?;
+        let view = container.wait_for(|view| view.removed || view.lifecycle.state == State::Dead).await;
+        if view.removed {
+            return Ok(());
+        }
+        Err(Error::system(format!("the container {} could not be removed: see the engine's log", view.record.id)))
     }
 
     /// `POST /containers/{id}/resize`.
     pub async fn container_resize(&self, reference: &str, query: &ResizeQuery) -> Result<()> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        let view = container.view();
+        let Some(shim) = &view.shim else {
+            return Err(Error::conflict(format!("Container {} is not running", view.record.id)));
+        };
+        shim.request(&resize(None, query), &[]).await.map(|_| ()).map_err(|error| error.into_error("resizing the terminal"))
     }
 
     /// `POST /containers/{id}/wait`: what is wrong with the request is told at once, the outcome when it comes.
     pub fn container_wait(&self, reference: &str, query: &WaitQuery) -> Result<WaitOutcome> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let condition = match query.condition.as_str() {
+            "" | "not-running" => Condition::NotRunning,
+            "next-exit" => Condition::NextExit,
+            "removed" => Condition::Removed,
+            other => return Err(Error::invalid(format!("invalid condition: \"{other}\""))),
+        };
+        let container = self.shared.containers.resolve(reference)?;
+        let exits = container.view().exits;
+        Ok(Box::pin(async move {
+            let view = container
+                .wait_for(|view| match condition {
+                    Condition::NotRunning => view.removed || !is_active(&view.lifecycle),
+                    Condition::NextExit => view.removed || view.exits > exits,
+                    Condition::Removed => view.removed,
+                })
+                .await;
+            let exit = view.last_exit.as_ref();
+            let error = exit.filter(|exit| !exit.error.is_empty());
+            ContainerWaitResponse {
+                error: error.map(|exit| WaitError { message: exit.error.clone() }),
+                status_code: exit.map_or(0, |exit| exit.code.into()),
+            }
+        }))
     }
 
     /// `GET /containers/{id}/logs`.
     pub fn container_logs(&self, reference: &str, query: &LogsQuery) -> Result<LogStream> {
-        let _ = (self, reference, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        let view = container.view();
+        if view.record.host_config.log_config.driver == "none" {
+            return Err(Error::invalid("configured logging driver does not support reading"));
+        }
+        let options = LogOptions {
+            follow: query.follow,
+            stdout: query.stdout,
+            stderr: query.stderr,
+            since: parse_query_time(&query.since)?,
+            until: parse_query_time(&query.until)?,
+            timestamps: query.timestamps,
+            details: query.details,
+            tail: query.tail.parse().ok(),
+        };
+        let path = self.shared.paths(&view.record.id).log;
+        Ok(crate::log::read(path, view.record.config.tty, options, container.running()))
     }
 
     /// `POST /containers/{id}/attach`; `exit_frames`: the client asked for `Minke-Stream: 1`.
     pub fn container_attach(&self, reference: &str, query: &AttachQuery, exit_frames: bool) -> Result<Attachment> {
-        let _ = (self, reference, query, exit_frames);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+        let container = self.shared.containers.resolve(reference)?;
+        let view = container.view();
+        if matches!(view.lifecycle.state, State::Restarting(_)) {
+            return Err(Error::conflict(format!("container {} is restarting, wait until the container is running", view.record.id)));
+        }
+        let config = &view.record.config;
+        let request = AttachRequest {
+            stdin: query.stdin && config.open_stdin,
+            stdout: query.stdout,
+            stderr: query.stderr,
+            framing: framing(config.tty, exit_frames),
+            prefix: Vec::new(),
+            detach_keys: attach::detach_keys(&query.detach_keys)?,
+        };
+        let replay = if query.logs { Some(self.replay(&container, query)) } else { None };
+        Ok(Attachment { tty: config.tty && !exit_frames, container, request, replay, replay_only: !query.stream })
     }
 
-    /// `POST /containers/{id}/exec`.
-    pub fn exec_create(&self, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
-        let _ = (self, reference, request);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+    fn replay(&self, container: &Arc<Container>, query: &AttachQuery) -> LogStream {
+        let view = container.view();
+        let options = LogOptions { stdout: query.stdout, stderr: query.stderr, ..LogOptions::default() };
+        let path = self.shared.paths(&view.record.id).log;
+        crate::log::read(path, view.record.config.tty, options, container.running())
     }
+}
 
-    /// `POST /exec/{id}/start` with streams; `exit_frames` as for attach.
-    pub fn exec_start(&self, id: &str, request: &ExecStartRequest, exit_frames: bool) -> Result<ExecSession> {
-        let _ = (self, id, request, exit_frames);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
-    }
+/// What a wait waits for.
+#[derive(Clone, Copy)]
+enum Condition {
+    NotRunning,
+    NextExit,
+    Removed,
+}
 
-    /// `POST /exec/{id}/start` with `Detach`.
-    pub async fn exec_start_detached(&self, id: &str, request: &ExecStartRequest) -> Result<()> {
-        let _ = (self, id, request);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
-    }
+/// Whether a wait for "not running" goes on.
+fn is_active(lifecycle: &Lifecycle) -> bool {
+    matches!(lifecycle.state, State::Running(_) | State::Restarting(_) | State::Starting { .. })
+}
 
-    /// `POST /exec/{id}/resize`.
-    pub async fn exec_resize(&self, id: &str, query: &ResizeQuery) -> Result<()> {
-        let _ = (self, id, query);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+/// How a client's stream is framed.
+pub fn framing(tty: bool, exit_frames: bool) -> Framing {
+    match (exit_frames, tty) {
+        (true, _) => Framing::MultiplexedWithExit,
+        (false, true) => Framing::Raw,
+        (false, false) => Framing::Multiplexed,
     }
+}
 
-    /// `GET /exec/{id}/json`.
-    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
-        let _ = (self, id);
-        Err(minke_model::Error::new(minke_model::ErrorKind::NotImplemented, ""))
+/// The request that gives a terminal a size.
+pub fn resize(exec_id: Option<String>, query: &ResizeQuery) -> Request {
+    let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
+    Request::Resize { exec_id, rows: side(query.height), columns: side(query.width) }
+}
+
+/// Makes a container: its layer, then its record.
+fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
+    let id = random_hex(32)?;
+    let image = shared.store.image(&request.config.image).map_err(|error| missing_image(error, &request.config.image))?;
+    let default = image::ContainerConfig::default();
+    let image_config = image.config.config.as_ref().unwrap_or(&default);
+    let around = Circumstances {
+        processors: shared.host.found.processors,
+        cgroup2: shared.host.cgroup2(),
+        swap: shared.host.facts.swap_accounting,
+        log_driver: &shared.options.log_driver,
+        log_opts: &shared.options.log_opts,
+        init: shared.options.init,
+        hostname: &shared.host.hostname,
+    };
+    let Prepared { config, host_config, mounts, policy, warnings } =
+        create::prepare(request, image_config, &id, &around)?;
+    settings::check_security(host_config.security_opt.as_deref().unwrap_or_default())?;
+    let name = reserve_name(shared, name, &id)?;
+    let record = Record {
+        id,
+        name,
+        created: Timestamp::now(),
+        image_id: image.id.to_string(),
+        config,
+        host_config,
+        mounts,
+        driver: shared.store.snapshot_kind().driver_name().to_owned(),
+    };
+    let lifecycle = Lifecycle::new(policy, record.host_config.auto_remove);
+    let keep = if record.ends_with_boot() { Keep::Boot } else { Keep::Durable };
+    let written = check_plan(shared, &record)
+        .and_then(|()| shared.store.create_rw(&record.id, &image, keep))
+        .and_then(|()| shared.store.put_container(&record.id, &record.render(&lifecycle)?, keep));
+    if let Err(error) = written {
+        let _ = shared.store.remove_rw(&record.id);
+        shared.containers.release_name(&record.name, &record.id);
+        return Err(error);
     }
+    Ok((Found { record, lifecycle, shim: None, news: Vec::new() }, warnings))
+}
+
+/// Compiles the start plan once, so that what can't be started isn't created.
+fn check_plan(shared: &Shared, record: &Record) -> Result<()> {
+    let paths = shared.paths(&record.id);
+    let start = settings::Start {
+        user: Default::default(),
+        paths: &paths,
+        cgroup_path: shared.cgroup_path(record, 1),
+        no_new_privileges: shared.options.no_new_privileges,
+        host_devices: Vec::new(),
+        root_path: String::new(),
+    };
+    let settings = settings::without_mounts(record, start)?;
+    minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters).map(|_| ())
+}
+
+fn missing_image(error: Error, name: &str) -> Error {
+    if name.is_empty() {
+        return Error::invalid("no image specified");
+    }
+    error
+}
+
+fn reserve_name(shared: &Shared, name: &str, id: &str) -> Result<String> {
+    if !name.is_empty() {
+        shared.containers.reserve_name(name, id)?;
+        return Ok(name.to_owned());
+    }
+    for attempt in 0..NAME_ATTEMPTS {
+        let random = u64::from_str_radix(&random_hex(8)?, 16).unwrap_or_default();
+        let name = names::generate(random, attempt);
+        if shared.containers.reserve_name(&name, id).is_ok() {
+            return Ok(name);
+        }
+    }
+    let name = id[..12].to_owned();
+    shared.containers.reserve_name(&name, id)?;
+    Ok(name)
 }

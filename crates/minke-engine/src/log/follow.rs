@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
+use crate::readiness;
 use super::tail;
 
 /// How much is read of a file at once.
@@ -217,7 +218,7 @@ impl Watcher {
             directory,
             WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF,
         )?;
-        Ok(Self { inotify: AsyncFd::new(inotify)? })
+        Ok(Self { inotify: readiness::watch_reading(inotify)? })
     }
 
     async fn changed(&self) -> io::Result<()> {

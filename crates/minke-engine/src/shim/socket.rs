@@ -13,6 +13,8 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::readiness;
+
 /// The most descriptors that one message carries (the kernel's own limit is 253).
 const DESCRIPTORS: usize = 64;
 
@@ -36,7 +38,7 @@ pub fn pair() -> io::Result<(PacketSocket, OwnedFd)> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
-    Ok((PacketSocket { fd: AsyncFd::new(ours)? }, theirs))
+    Ok((PacketSocket { fd: readiness::watch(ours)? }, theirs))
 }
 
 /// Connects to a shim that listens at `path`.
@@ -48,7 +50,7 @@ pub fn connect(path: &Path) -> io::Result<PacketSocket> {
         None,
     )?;
     rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
-    Ok(PacketSocket { fd: AsyncFd::new(fd)? })
+    Ok(PacketSocket { fd: readiness::watch(fd)? })
 }
 
 impl PacketSocket {
@@ -145,7 +147,7 @@ mod tests {
     async fn short_and_long_messages_arrive_with_their_descriptors() {
         let (ours, theirs) = pair().unwrap();
         rustix::io::ioctl_fionbio(&theirs, true).unwrap();
-        let theirs = PacketSocket { fd: AsyncFd::new(theirs).unwrap() };
+        let theirs = PacketSocket { fd: readiness::watch(theirs).unwrap() };
         for length in [1, INLINE_LIMIT, INLINE_LIMIT + 1, 1 << 20] {
             let bytes = vec![7; length];
             let null = std::fs::File::open("/dev/null").unwrap();

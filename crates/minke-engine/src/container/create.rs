@@ -1,0 +1,464 @@
+//! Making a container: the request joined with its image and Docker's defaults, checked, written down. Nothing of it runs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig, MountPoint};
+use minke_model::image;
+use minke_model::mount::parse_bind;
+use minke_model::restart_policy::RestartPolicy;
+use minke_model::{Error, ErrorKind, Result};
+
+/// The least memory limit, in bytes.
+const LEAST_MEMORY: i64 = 6 << 20;
+
+/// What checking a request needs to know of the host and the engine.
+#[derive(Clone, Debug)]
+pub struct Circumstances<'a> {
+    /// Number of processors.
+    pub processors: u32,
+    /// Control groups are version 2.
+    pub cgroup2: bool,
+    /// Swap can be limited.
+    pub swap: bool,
+    /// The engine's log driver and its options.
+    pub log_driver: &'a str,
+    /// Its options.
+    pub log_opts: &'a BTreeMap<String, String>,
+    /// Whether containers get a reaper by default.
+    pub init: bool,
+    /// The host's name.
+    pub hostname: &'a str,
+}
+
+/// A request that can be kept: complete, checked.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The configuration.
+    pub config: ContainerConfig,
+    /// The host's part.
+    pub host_config: HostConfig,
+    /// The mounts as inspect shows them.
+    pub mounts: Vec<MountPoint>,
+    /// The policy.
+    pub policy: RestartPolicy,
+    /// What the caller should know.
+    pub warnings: Vec<String>,
+}
+
+/// Joins `request` with the image's configuration and the defaults, and checks it. `id` is the container's.
+///
+/// # Errors
+/// Docker's words for what is wrong; what a later version will offer is refused by name.
+pub fn prepare(
+    request: ContainerCreateRequest,
+    image: &image::ContainerConfig,
+    id: &str,
+    around: &Circumstances<'_>,
+) -> Result<Prepared> {
+    let mut config = request.config;
+    let mut host_config = request.host_config.unwrap_or_default();
+    let mut warnings = Vec::new();
+    merge_image(&mut config, image);
+    if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
+        return Err(Error::invalid("no command specified"));
+    }
+    check_config(&config)?;
+    let policy = check_policy(&host_config)?;
+    refuse_what_is_not_offered(&host_config)?;
+    check_resources(&mut host_config, around, &mut warnings)?;
+    network(&mut config, &mut host_config, id, around, &mut warnings)?;
+    let mounts = mounts(&host_config)?;
+    complete(&mut host_config, around)?;
+    Ok(Prepared { config, host_config, mounts, policy, warnings })
+}
+
+/// Fills in what the image says and the request does not.
+pub fn merge_image(config: &mut ContainerConfig, image: &image::ContainerConfig) {
+    let entrypoint_given = config.entrypoint.as_ref().is_some_and(|entrypoint| !entrypoint.is_empty());
+    if !entrypoint_given {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    // An empty word as the entry point takes the image's away.
+    if config.entrypoint.as_ref().is_some_and(|words| matches!(words.as_slice(), [word] if word.is_empty())) {
+        config.entrypoint = None;
+    }
+    let env = config.env.get_or_insert_default();
+    for variable in image.env.iter().flatten() {
+        let name = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+        if !env.iter().any(|own| name(own) == name(variable)) {
+            env.push(variable.clone());
+        }
+    }
+    let labels = config.labels.get_or_insert_default();
+    for (name, value) in image.labels.iter().flatten() {
+        labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    for port in image.exposed_ports.iter().flatten().map(|(port, _)| port) {
+        config.exposed_ports.entry(port.clone()).or_default();
+    }
+    for path in image.volumes.iter().flatten().map(|(path, _)| path) {
+        config.volumes.get_or_insert_default().entry(path.clone()).or_default();
+    }
+    for (own, other) in [
+        (&mut config.user, &image.user),
+        (&mut config.working_dir, &image.working_dir),
+        (&mut config.stop_signal, &image.stop_signal),
+    ] {
+        if own.is_empty() {
+            own.clone_from(other);
+        }
+    }
+    if config.stop_timeout.is_none() {
+        config.stop_timeout = image.stop_timeout;
+    }
+}
+
+fn check_config(config: &ContainerConfig) -> Result<()> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    if !config.stop_signal.is_empty() {
+        minke_model::signal::Signal::parse(&config.stop_signal)
+            .map_err(|_| Error::invalid(format!("invalid signal: {}", config.stop_signal)))?;
+    }
+    for variable in config.env.iter().flatten() {
+        if variable.is_empty() || variable.starts_with('=') {
+            return Err(Error::invalid(format!("invalid environment variable: {variable}")));
+        }
+        if variable.contains('\0') {
+            return Err(Error::invalid(format!("invalid environment variable: {variable:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_policy(host_config: &HostConfig) -> Result<RestartPolicy> {
+    let asked = &host_config.restart_policy;
+    let policy = RestartPolicy::from_parts(&asked.name, asked.maximum_retry_count)?;
+    if host_config.auto_remove && policy != RestartPolicy::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok(policy)
+}
+
+/// Every option that this version doesn't act on is an error: never ignored.
+fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let private = |mode: &str| matches!(mode, "" | "private");
+    let refused = [
+        (some(&host_config.volumes_from), "VolumesFrom"),
+        (!host_config.volume_driver.is_empty() && host_config.volume_driver != "local", "VolumeDriver"),
+        (some(&host_config.links), "Links"),
+        (!private(&host_config.ipc_mode) && host_config.ipc_mode != "none" && host_config.ipc_mode != "host", "IpcMode"),
+        (!private(&host_config.pid_mode) && host_config.pid_mode != "host", "PidMode"),
+        (!matches!(host_config.uts_mode.as_str(), "" | "host"), "UTSMode"),
+        (!matches!(host_config.userns_mode.as_str(), "" | "host"), "UsernsMode"),
+        (!matches!(host_config.cgroupns_mode.as_str(), "" | "private" | "host"), "CgroupnsMode"),
+        (host_config.devices.as_ref().is_some_and(|list| !list.is_empty()), "Devices"),
+        (host_config.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "DeviceRequests"),
+        (!host_config.storage_opt.is_empty(), "StorageOpt"),
+        (host_config.publish_all_ports, "PublishAllPorts"),
+        (!matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2"), "Runtime"),
+        (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),
+        (has_entries(&host_config.blkio_weight_device), "BlkioWeightDevice"),
+        (has_entries(&host_config.blkio_device_read_bps), "BlkioDeviceReadBps"),
+        (has_entries(&host_config.blkio_device_write_bps), "BlkioDeviceWriteBps"),
+        (has_entries(&host_config.blkio_device_read_iops), "BlkioDeviceReadIOps"),
+        (has_entries(&host_config.blkio_device_write_iops), "BlkioDeviceWriteIOps"),
+    ];
+    if let Some((_, field)) = refused.iter().find(|(asked, _)| *asked) {
+        return Err(Error::new(
+            ErrorKind::NotImplemented,
+            format!("HostConfig.{field} is not offered by this version of minke: leave it out"),
+        ));
+    }
+    if host_config.port_bindings.as_ref().is_some_and(|bindings| !bindings.is_empty()) {
+        return Err(Error::invalid(
+            "ports can't be published: this version of minke has the networks \"none\" and \"host\" only; leave -p out, or use --network host",
+        ));
+    }
+    Ok(())
+}
+
+fn has_entries<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn check_resources(host_config: &mut HostConfig, around: &Circumstances<'_>, warnings: &mut Vec<String>) -> Result<()> {
+    let memory = host_config.memory;
+    if memory != 0 && memory < LEAST_MEMORY {
+        return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
+    }
+    if memory > 0 && host_config.memory_swap > 0 && host_config.memory_swap < memory {
+        return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
+    }
+    if memory == 0 && host_config.memory_swap > 0 {
+        return Err(Error::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+    }
+    if host_config.memory_reservation > 0 && memory > 0 && host_config.memory_reservation > memory {
+        return Err(Error::invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+    }
+    if memory > 0 && host_config.memory_swap == 0 && around.swap {
+        host_config.memory_swap = memory * 2;
+    }
+    if memory > 0 && !around.swap {
+        warnings.push(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
+                .into(),
+        );
+        host_config.memory_swap = -1;
+    }
+    if host_config.nano_cpus > 0 && (host_config.cpu_period > 0 || host_config.cpu_quota > 0) {
+        let other = if host_config.cpu_period > 0 { "CPU Period" } else { "CPU Quota" };
+        return Err(Error::invalid(format!("Conflicting options: Nano CPUs and {other} cannot both be set")));
+    }
+    let most = i64::from(around.processors) * 1_000_000_000;
+    if host_config.nano_cpus < 0 || host_config.nano_cpus > most {
+        return Err(Error::invalid(format!(
+            "range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available",
+            around.processors
+        )));
+    }
+    if host_config.cpu_period != 0 && !(1_000..=1_000_000).contains(&host_config.cpu_period) {
+        return Err(Error::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+    }
+    if host_config.cpu_quota > 0 && host_config.cpu_quota < 1_000 {
+        return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    if host_config.shm_size < 0 {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
+    if !(-1000..=1000).contains(&host_config.oom_score_adj) {
+        return Err(Error::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host_config.oom_score_adj
+        )));
+    }
+    Ok(())
+}
+
+/// The network that it gets, and the host name that goes with it.
+fn network(
+    config: &mut ContainerConfig,
+    host_config: &mut HostConfig,
+    id: &str,
+    around: &Circumstances<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if host_config.network_mode.is_empty() {
+        host_config.network_mode = "default".into();
+    }
+    match host_config.network_mode.as_str() {
+        "none" => {}
+        "host" => {
+            if config.hostname.is_empty() {
+                around.hostname.clone_into(&mut config.hostname);
+            }
+        }
+        "default" | "bridge" => warnings.push(
+            "this version of minke has no bridge network yet: the container gets the network \"none\" (--network none says so without this line)".into(),
+        ),
+        other => {
+            let name = other.strip_prefix("container:").map_or(other, |_| other);
+            return Err(Error::not_found(format!("network {name} not found")));
+        }
+    }
+    if config.hostname.is_empty() {
+        config.hostname = id[..12].to_owned();
+    }
+    Ok(())
+}
+
+fn mounts(host_config: &HostConfig) -> Result<Vec<MountPoint>> {
+    let mut points = Vec::new();
+    let mut targets = BTreeSet::new();
+    let mut claim = |target: &str| -> Result<()> {
+        if targets.insert(target.trim_end_matches('/').to_owned()) {
+            Ok(())
+        } else {
+            Err(Error::invalid(format!("Duplicate mount point: {target}")))
+        }
+    };
+    for text in host_config.binds.iter().flatten() {
+        let bind = parse_bind(text)?;
+        if !bind.source.starts_with('/') {
+            return Err(named_volume(&bind.source));
+        }
+        claim(&bind.target)?;
+        points.push(super::mounts::bind_point(&bind));
+    }
+    for mount in &host_config.mounts {
+        super::mounts::check(mount)?;
+        claim(&mount.target)?;
+        points.push(super::mounts::point(mount)?);
+    }
+    for target in host_config.tmpfs.keys() {
+        minke_model::mount::check_target(target)?;
+        claim(target)?;
+    }
+    points.sort_by(|a, b| a.destination.cmp(&b.destination));
+    Ok(points)
+}
+
+/// The refusal of a volume.
+pub fn named_volume(name: &str) -> Error {
+    Error::new(
+        ErrorKind::NotImplemented,
+        format!("volume {name:?}: this version of minke has no volumes; give a directory of the host as an absolute path"),
+    )
+}
+
+/// What Docker writes into a host configuration that doesn't say.
+fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<()> {
+    let log = &mut host_config.log_config;
+    if log.driver.is_empty() {
+        around.log_driver.clone_into(&mut log.driver);
+        let config = log.config.get_or_insert_default();
+        for (key, value) in around.log_opts {
+            config.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    log.config.get_or_insert_default();
+    super::log_settings::check(log)?;
+    if host_config.shm_size == 0 {
+        host_config.shm_size = 64 << 20;
+    }
+    if host_config.ipc_mode.is_empty() {
+        host_config.ipc_mode = "private".into();
+    }
+    if host_config.cgroupns_mode.is_empty() {
+        host_config.cgroupns_mode = if around.cgroup2 && !host_config.privileged { "private" } else { "host" }.into();
+    }
+    if host_config.runtime.is_empty() {
+        host_config.runtime = "minke".into();
+    }
+    if host_config.restart_policy.name.is_empty() {
+        host_config.restart_policy.name = "no".into();
+    }
+    if host_config.init.is_none() && around.init {
+        host_config.init = Some(true);
+    }
+    if !host_config.privileged {
+        let paths = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
+        if host_config.masked_paths.is_none() {
+            host_config.masked_paths = paths(&MASKED_PATHS);
+        }
+        if host_config.readonly_paths.is_none() {
+            host_config.readonly_paths = paths(&READONLY_PATHS);
+        }
+    }
+    Ok(())
+}
+
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Option<Vec<String>> {
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    fn prepared(request: ContainerCreateRequest) -> Result<Prepared> {
+        let image = image::ContainerConfig {
+            cmd: words("sh"),
+            env: words("PATH=/bin A=1"),
+            working_dir: "/srv".into(),
+            ..Default::default()
+        };
+        let log_opts = BTreeMap::new();
+        let around = Circumstances {
+            processors: 2,
+            cgroup2: true,
+            swap: true,
+            log_driver: "json-file",
+            log_opts: &log_opts,
+            init: false,
+            hostname: "host",
+        };
+        prepare(request, &image, "0123456789abcdef", &around)
+    }
+
+    #[test]
+    fn the_image_fills_in_what_the_request_leaves_out() {
+        let mut request = ContainerCreateRequest::default();
+        request.config.env = words("A=2 B=3");
+        let prepared = prepared(request).unwrap();
+        assert_eq!(prepared.config.cmd, words("sh"));
+        assert_eq!(prepared.config.env, words("A=2 B=3 PATH=/bin"));
+        assert_eq!(prepared.config.working_dir, "/srv");
+        assert_eq!(prepared.config.hostname, "0123456789ab");
+        assert_eq!(prepared.host_config.shm_size, 64 << 20);
+    }
+
+    #[test]
+    fn an_entry_point_of_the_request_drops_the_images_command() {
+        let mut request = ContainerCreateRequest::default();
+        request.config.entrypoint = words("echo");
+        assert_eq!(prepared(request).unwrap().config.cmd, None);
+    }
+
+    #[test]
+    fn bad_requests_are_refused_in_dockers_words() {
+        type Change = fn(&mut ContainerCreateRequest);
+        fn host(request: &mut ContainerCreateRequest) -> &mut HostConfig {
+            request.host_config.get_or_insert_default()
+        }
+        let cases: [(Change, &str); 7] = [
+            (|request| host(request).memory = 1 << 20, "Minimum memory limit allowed is 6MB"),
+            (
+                |request| host(request).nano_cpus = 3_000_000_000,
+                "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+            ),
+            (
+                |request| {
+                    host(request).auto_remove = true;
+                    host(request).restart_policy.name = "always".into();
+                },
+                "can't create 'AutoRemove' container with restart policy",
+            ),
+            (
+                |request| request.config.working_dir = "x".into(),
+                "the working directory 'x' is invalid, it needs to be an absolute path",
+            ),
+            (
+                |request| host(request).binds = Some(vec!["/a:/x".into(), "/b:/x".into()]),
+                "Duplicate mount point: /x",
+            ),
+            (|request| host(request).network_mode = "mynet".into(), "network mynet not found"),
+            (
+                |request| host(request).links = Some(vec!["x".into()]),
+                "HostConfig.Links is not offered by this version of minke: leave it out",
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut request = ContainerCreateRequest::default();
+            change(&mut request);
+            assert_eq!(prepared(request).unwrap_err().message(), expected);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The operations of the Engine API on execs.
+
+use minke_api::container::ResizeQuery;
+use minke_api::exec::*;
+use minke_model::{Error, Result};
+
+use super::exec as run;
+use super::service::resize;
+use crate::engine::random_hex;
+use crate::exec::{Exec, ExecSettings, ExecState};
+use crate::{Engine, ExecSession};
+
+impl Engine {
+    /// `POST /containers/{id}/exec`.
+    pub fn exec_create(&self, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
+        let container = self.shared.containers.resolve(reference)?;
+        let view = container.view();
+        if !view.is_running() {
+            return Err(Error::conflict(format!("container {} is not running", view.record.id)));
+        }
+        let command = request.cmd.unwrap_or_default();
+        if command.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        if !request.working_dir.is_empty() && !request.working_dir.starts_with('/') {
+            return Err(Error::invalid(format!(
+                "the working directory '{}' is invalid, it needs to be an absolute path",
+                request.working_dir
+            )));
+        }
+        super::attach::detach_keys(&request.detach_keys)?;
+        let id = random_hex(32)?;
+        let mut attributes = view.record.event_attributes();
+        attributes.insert("execID".into(), id.clone());
+        let settings = ExecSettings {
+            env: request.env.unwrap_or_default(),
+            user: if request.user.is_empty() { view.record.config.user.clone() } else { request.user },
+            working_dir: request.working_dir,
+            privileged: request.privileged,
+            tty: request.tty,
+            attach_stdin: request.attach_stdin,
+            attach_stdout: request.attach_stdout,
+            attach_stderr: request.attach_stderr,
+            detach_keys: request.detach_keys,
+            console_size: size(request.console_size),
+            command,
+        };
+        let action = format!("exec_create: {}", settings.command.join(" "));
+        let exec = Exec { id: id.clone(), container_id: view.record.id.clone(), settings, state: ExecState::Created };
+        self.shared.execs.insert(exec);
+        self.shared.events.emit("container", action, &view.record.id, attributes);
+        Ok(IdResponse { id })
+    }
+
+    /// `POST /exec/{id}/start` with streams; `exit_frames` as for attach.
+    pub fn exec_start(&self, id: &str, request: &ExecStartRequest, exit_frames: bool) -> Result<ExecSession> {
+        let exec = self.begin(id, request)?;
+        let tty = exec.settings.tty && !exit_frames;
+        Ok(ExecSession { tty, engine: self.clone(), exec, exit_frames })
+    }
+
+    /// `POST /exec/{id}/start` with `Detach`.
+    pub async fn exec_start_detached(&self, id: &str, request: &ExecStartRequest) -> Result<()> {
+        let exec = self.begin(id, request)?;
+        run::detached(self, exec).await
+    }
+
+    fn begin(&self, id: &str, request: &ExecStartRequest) -> Result<Exec> {
+        let exec = self.shared.execs.find(id)?;
+        let container = self.shared.containers.resolve(&exec.container_id)?;
+        if !container.view().is_running() {
+            return Err(Error::conflict(format!("container {} is not running", exec.container_id)));
+        }
+        let mut exec = self.shared.execs.begin(id)?;
+        if let Some(size) = size(request.console_size) {
+            exec.settings.console_size = Some(size);
+        }
+        Ok(exec)
+    }
+
+    /// `POST /exec/{id}/resize`.
+    pub async fn exec_resize(&self, id: &str, query: &ResizeQuery) -> Result<()> {
+        let exec = self.shared.execs.find(id)?;
+        let view = self.shared.containers.resolve(&exec.container_id)?.view();
+        let Some(shim) = &view.shim else {
+            return Err(Error::conflict(format!("container {} is not running", exec.container_id)));
+        };
+        let request = resize(Some(id.to_owned()), query);
+        shim.request(&request, &[]).await.map(|_| ()).map_err(|error| error.into_error("resizing the terminal"))
+    }
+
+    /// `GET /exec/{id}/json`.
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+        let exec = self.shared.execs.find(id)?;
+        self.shared.containers.resolve(&exec.container_id)?;
+        let settings = &exec.settings;
+        let (pid, code) = match exec.state {
+            ExecState::Created | ExecState::Starting => (0, None),
+            ExecState::Running { pid } => (pid, None),
+            ExecState::Exited { pid, code } => (pid, Some(code)),
+        };
+        let mut command = settings.command.iter().cloned();
+        Ok(ExecInspect {
+            id: exec.id,
+            running: matches!(exec.state, ExecState::Running { .. }),
+            exit_code: code.map(i64::from),
+            process_config: ExecProcessConfig {
+                tty: settings.tty,
+                entrypoint: command.next().unwrap_or_default(),
+                arguments: command.collect(),
+                privileged: Some(settings.privileged),
+                user: settings.user.clone(),
+            },
+            open_stdin: settings.attach_stdin,
+            open_stderr: settings.attach_stderr,
+            open_stdout: settings.attach_stdout,
+            can_remove: code.is_some(),
+            container_id: exec.container_id,
+            detach_keys: (!settings.detach_keys.is_empty()).then(|| settings.detach_keys.clone()),
+            pid: pid.into(),
+        })
+    }
+}
+
+fn size(size: Option<[u32; 2]>) -> Option<(u16, u16)> {
+    let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
+    size.filter(|[rows, columns]| *rows > 0 && *columns > 0).map(|[rows, columns]| (side(rows), side(columns)))
+}

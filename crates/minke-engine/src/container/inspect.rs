@@ -1,0 +1,139 @@
+//! A container's view as `inspect` and `ps` show it. Pure: Docker's booleans are computed here from the one state.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use minke_api::Time;
+use minke_api::container::{
+    ContainerInspect, ContainerState, ContainerSummary, DriverData, HostConfigSummary, NetworkSettingsSummary,
+};
+use minke_api::network::{EndpointSettings, NetworkSettings};
+use minke_model::duration;
+
+use super::handle::View;
+use super::lifecycle::State;
+use super::paths::ContainerPaths;
+
+/// Docker's word for a state.
+pub fn status_word(state: &State) -> &'static str {
+    match state {
+        State::Created => "created",
+        State::Starting { before } => status_word(before),
+        State::Running(_) => "running",
+        State::Restarting(_) => "restarting",
+        State::Exited(_) => "exited",
+        State::Removing => "removing",
+        State::Dead => "dead",
+    }
+}
+
+/// Docker's sentence for a state, as `ps` shows it at `now`.
+pub fn status_sentence(view: &View, now: Timestamp) -> String {
+    let since = |then: Timestamp| {
+        duration::render_human(Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO))
+    };
+    match &view.lifecycle.state {
+        State::Created => "Created".into(),
+        State::Starting { before } => {
+            let before = View { lifecycle: super::lifecycle::Lifecycle { state: (**before).clone(), ..view.lifecycle.clone() }, ..view.clone() };
+            status_sentence(&before, now)
+        }
+        State::Running(run) => format!("Up {}", since(run.started_at)),
+        State::Restarting(exit) => format!("Restarting ({}) {} ago", exit.code, since(exit.finished_at)),
+        State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(exit.finished_at)),
+        State::Removing => "Removal In Progress".into(),
+        State::Dead => "Dead".into(),
+    }
+}
+
+fn state(view: &View) -> ContainerState {
+    let lifecycle = &view.lifecycle;
+    let exit = lifecycle.exit().or(view.last_exit.as_ref());
+    let running = lifecycle.run();
+    let restarting = matches!(lifecycle.state, State::Restarting(_));
+    ContainerState {
+        status: status_word(&lifecycle.state).into(),
+        running: running.is_some() || restarting,
+        paused: false,
+        restarting,
+        oom_killed: running.is_none() && exit.is_some_and(|exit| exit.oom_killed),
+        dead: lifecycle.state == State::Dead,
+        pid: running.map_or(0, |run| run.pid.into()),
+        exit_code: if running.is_some() { 0 } else { exit.map_or(0, |exit| exit.code.into()) },
+        error: if running.is_some() { String::new() } else { exit.map_or_else(String::new, |exit| exit.error.clone()) },
+        started_at: lifecycle.started_at.map_or_else(Time::zero, Time::from),
+        finished_at: exit.map_or_else(Time::zero, |exit| Time::from(exit.finished_at)),
+        health: None,
+    }
+}
+
+/// What `inspect` shows; `exec_ids` are those that have not ended.
+pub fn inspect(view: &View, paths: &ContainerPaths, exec_ids: Vec<String>) -> ContainerInspect {
+    let record = &view.record;
+    let mut command = record.command().into_iter();
+    let file = |path: &Path| path.to_string_lossy().into_owned();
+    let ran = view.lifecycle.generation > 0;
+    let shown = |path: &Path| if ran { file(path) } else { String::new() };
+    ContainerInspect {
+        id: record.id.clone(),
+        created: record.created.into(),
+        path: command.next().unwrap_or_default(),
+        args: command.collect(),
+        state: state(view),
+        image: record.image_id.clone(),
+        resolv_conf_path: shown(&paths.resolv_conf),
+        hostname_path: shown(&paths.hostname),
+        hosts_path: shown(&paths.hosts),
+        log_path: if record.host_config.log_config.driver == "json-file" { shown(&paths.log) } else { String::new() },
+        name: format!("/{}", record.name),
+        restart_count: view.lifecycle.restart_count.into(),
+        driver: record.driver.clone(),
+        platform: "linux".into(),
+        exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
+        host_config: record.host_config.clone(),
+        graph_driver: Some(DriverData { data: None, name: record.driver.clone() }),
+        mounts: record.mounts.clone(),
+        config: record.config.clone(),
+        network_settings: NetworkSettings { networks: networks(view), ..NetworkSettings::default() },
+        ..ContainerInspect::default()
+    }
+}
+
+fn networks(view: &View) -> BTreeMap<String, EndpointSettings> {
+    BTreeMap::from([(view.record.network_name().to_owned(), EndpointSettings::default())])
+}
+
+/// What `ps` shows at `now`.
+pub fn summary(view: &View, now: Timestamp) -> ContainerSummary {
+    let record = &view.record;
+    ContainerSummary {
+        id: record.id.clone(),
+        names: vec![format!("/{}", record.name)],
+        image: record.config.image.clone(),
+        image_id: record.image_id.clone(),
+        command: command_line(&record.command()),
+        created: record.created.as_second(),
+        labels: record.config.labels.clone().unwrap_or_default(),
+        state: status_word(&view.lifecycle.state).into(),
+        status: status_sentence(view, now),
+        host_config: HostConfigSummary {
+            network_mode: record.host_config.network_mode.clone(),
+            annotations: record.host_config.annotations.clone(),
+        },
+        network_settings: NetworkSettingsSummary { networks: networks(view) },
+        mounts: record.mounts.clone(),
+        ..ContainerSummary::default()
+    }
+}
+
+/// The command as one line: arguments with a space are quoted as Docker quotes them.
+fn command_line(command: &[String]) -> String {
+    let quoted: Vec<String> = command
+        .iter()
+        .enumerate()
+        .map(|(index, word)| if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() })
+        .collect();
+    quoted.join(" ")
+}

@@ -1,0 +1,280 @@
+//! Starting a container's process: the engine prepares (root, control groups, plan), a fresh shim enters.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use minke_model::{Context as _, Error, ErrorKind, Result};
+use minke_spec::docker::ContainerSettings;
+use minke_spec::plan::{CgroupPlan, StartPlan};
+use minke_spec::shim::{ErrorCode, Reply, Request, ShimError, StartRequest, Started, Stdio};
+use minke_store::RootFs;
+use minke_sys::cgroup::{Group, Write};
+use minke_sys::mount::Extent;
+use minke_sys::overlay::Overlay;
+use minke_sys::rooted::Root;
+
+use super::handle::PendingAttach;
+use super::lifecycle::Exit;
+use super::owner::FoundShim;
+use super::paths::ContainerPaths;
+use super::record::Record;
+use super::{log_settings, settings, user};
+use crate::engine::Shared;
+use crate::shim::connection::{RequestError, ShimConnection};
+use crate::shim::socket;
+
+/// A start that succeeded.
+pub struct Launched {
+    /// The shim.
+    pub shim: FoundShim,
+    /// The process.
+    pub started: Started,
+}
+
+/// A start that failed.
+pub struct LaunchFailure {
+    /// In Docker's words.
+    pub error: Error,
+    code: i32,
+}
+
+impl LaunchFailure {
+    /// The failure as the end of a run.
+    pub fn exit(&self) -> Exit {
+        Exit {
+            code: self.code,
+            finished_at: Timestamp::now(),
+            oom_killed: false,
+            error: self.error.to_string(),
+        }
+    }
+}
+
+impl From<Error> for LaunchFailure {
+    fn from(error: Error) -> Self {
+        Self { error, code: 128 }
+    }
+}
+
+/// Everything that is ready before the shim is asked.
+struct Prepared {
+    connection: socket::PacketSocket,
+    request: Box<StartRequest>,
+    root: OwnedFd,
+}
+
+/// Starts the container's process. On failure what was made is still there for teardown.
+pub async fn launch(
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
+    generation: u64,
+    pending: Vec<PendingAttach>,
+) -> Result<Launched, LaunchFailure> {
+    let (attach, sockets): (Vec<_>, Vec<_>) =
+        pending.into_iter().map(|pending| (pending.request, pending.socket)).unzip();
+    let (preparing, of) = (shared.clone(), record.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let _inside = runtime.enter();
+        prepare(&preparing, &of, generation, attach)
+    };
+    let prepared = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| LaunchFailure::from(Error::system(format!("preparing the start: {error}"))))??;
+    let (connection, events) = ShimConnection::new(prepared.connection);
+    let mut descriptors = vec![&prepared.root];
+    descriptors.extend(&sockets);
+    match connection.request(&Request::Start(prepared.request), &descriptors).await {
+        Ok((Reply::Started(started), descriptors)) => {
+            let pidfd = descriptors.into_iter().next();
+            Ok(Launched { shim: FoundShim { connection, events, pidfd }, started })
+        }
+        Ok((reply, _)) => Err(Error::system(format!("the shim answered a start with {reply:?}")).into()),
+        Err(RequestError::Lost) => Err(Error::system("the container's shim ended before the container started").into()),
+        Err(RequestError::Refused(error)) => Err(refused(&error)),
+    }
+}
+
+/// What the shim says, as dockerd would: the kind and the exit code follow from why it failed.
+fn refused(error: &ShimError) -> LaunchFailure {
+    let (kind, code) = match error.code {
+        ErrorCode::ProgramNotFound | ErrorCode::WorkingDirectory => (ErrorKind::InvalidParameter, 127),
+        ErrorCode::ProgramNotExecutable => (ErrorKind::InvalidParameter, 126),
+        _ => (ErrorKind::System, 128),
+    };
+    let message = format!("failed to create task for container: unable to start container process: {}", error.message);
+    LaunchFailure { error: Error::new(kind, message), code }
+}
+
+fn prepare(
+    shared: &Shared,
+    record: &Record,
+    generation: u64,
+    attach: Vec<minke_spec::shim::AttachRequest>,
+) -> Result<Prepared> {
+    let paths = shared.paths(&record.id);
+    make_directories(&paths)?;
+    let root = mount_root(shared, record)?;
+    let settings = container_settings(shared, record, generation, &root, &paths)?;
+    write_network_files(record, &paths)?;
+    let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
+    tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
+    make_groups(shared, &plan.cgroup)?;
+    let (connection, control) = socket::pair().context("making the shim's socket")?;
+    spawn_shim(shared, record, &control)?;
+    Ok(Prepared { connection, request: Box::new(request(record, generation, &paths, plan, attach)?), root })
+}
+
+fn request(
+    record: &Record,
+    generation: u64,
+    paths: &ContainerPaths,
+    plan: StartPlan,
+    attach: Vec<minke_spec::shim::AttachRequest>,
+) -> Result<StartRequest> {
+    let config = &record.config;
+    let [rows, columns] = record.host_config.console_size;
+    let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
+    Ok(StartRequest {
+        container_id: record.id.clone(),
+        generation,
+        runtime_dir: paths.runtime.to_string_lossy().into_owned(),
+        plan,
+        stdio: Stdio {
+            tty: config.tty,
+            open_stdin: config.open_stdin,
+            stdin_once: config.stdin_once,
+            console_size: (rows > 0 && columns > 0).then(|| (side(rows), side(columns))),
+        },
+        log: log_settings::settings(record, &paths.log)?,
+        attach,
+    })
+}
+
+fn make_directories(paths: &ContainerPaths) -> Result<()> {
+    for (path, mode) in [(&paths.data, 0o710), (&paths.runtime, 0o700)] {
+        match std::fs::DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => result.with_context(|| format!("making {}", path.display()))?,
+        }
+    }
+    // The records of the last run are known; the new shim writes its own.
+    for path in [&paths.socket, &paths.exit] {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// The container's root as a mount that is attached nowhere.
+fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
+    let mount = match shared.store.rootfs(&record.id)? {
+        RootFs::Overlay { lowers, upper, work, volatile } => {
+            let overlay = Overlay { lower: lowers, upper: Some((upper, work)), volatile, attributes: 0 };
+            minke_sys::overlay::mount(&overlay)
+        }
+        RootFs::Directory(path) => {
+            minke_sys::mount::copy_path(&path.to_string_lossy(), Extent::One).map_err(std::io::Error::from)
+        }
+    };
+    mount.context("error creating overlay mount")
+}
+
+/// The settings that a run of the container has.
+pub fn container_settings(
+    shared: &Shared,
+    record: &Record,
+    generation: u64,
+    root: &OwnedFd,
+    paths: &ContainerPaths,
+) -> Result<ContainerSettings> {
+    let start = settings::Start {
+        user: user::resolve(&record.config.user, record.group_add(), root)?,
+        paths,
+        cgroup_path: shared.cgroup_path(record, generation),
+        no_new_privileges: shared.options.no_new_privileges,
+        host_devices: if record.host_config.privileged { super::devices::of_host() } else { Vec::new() },
+        root_path: String::new(),
+    };
+    settings::of(record, start)
+}
+
+/// Reads a small file below a container's root, wherever its links lead; `None` where there is none.
+pub fn read_inside(root: &OwnedFd, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    use rustix::fs::{Mode, OFlags};
+    let root = Root::new(root.as_fd().try_clone_to_owned().context("opening the container's root")?);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = root.open(path, flags, Mode::empty()) else { return Ok(None) };
+    let file = File::from(file);
+    if !file.metadata().context("reading a container's file")?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).context("reading a container's file")?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(format!("{path} in the container is longer than {limit} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// Writes what is bound to /etc/hosts, /etc/hostname and /etc/resolv.conf.
+fn write_network_files(record: &Record, paths: &ContainerPaths) -> Result<()> {
+    let host = record.host_config.network_mode == "host";
+    let files = super::etc::files(record, host)?;
+    for (path, text) in [(&paths.hostname, files.hostname), (&paths.hosts, files.hosts), (&paths.resolv_conf, files.resolv_conf)]
+    {
+        let write = || {
+            let mut options = File::options();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(path)?;
+            std::io::Write::write_all(&mut file, text.as_bytes())
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the container's control groups and writes their limits.
+fn make_groups(shared: &Shared, plan: &CgroupPlan) -> Result<()> {
+    let failed = "setting up the container's control groups";
+    if let (Some(v2), Some(unified)) = (&plan.v2, &shared.host.found.cgroup2) {
+        let controllers: Vec<&str> = unified.controllers.iter().map(String::as_str).collect();
+        minke_sys::cgroup::make_v2(&unified.mount, v2.as_ref(), &controllers).context(failed)?;
+    }
+    for directory in &plan.v1 {
+        minke_sys::cgroup::make_v1(directory.as_ref()).context(failed)?;
+    }
+    let writes = plan.writes.iter().map(|write| Write {
+        path: write.path.as_ref(),
+        value: &write.value,
+        optional: write.optional,
+    });
+    minke_sys::cgroup::apply(writes).context(failed)?;
+    if let (Some(v2), false) = (&plan.v2, plan.device_program.is_empty()) {
+        let group = Group { v2: Some(v2.into()), v1: Vec::new() };
+        if let Some(directory) = group.open_v2().context(failed)? {
+            minke_sys::bpf::attach_device_program(&directory, &plan.device_program)
+                .map_err(std::io::Error::from)
+                .context("loading the container's device rules")?;
+        }
+    }
+    Ok(())
+}
+
+fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<()> {
+    let home = &shared.shim_home;
+    let tasks: Vec<_> = home.v1.iter().map(|fd| fd.as_fd()).collect();
+    let started = shared
+        .shim
+        .start(minke_sys::spawn::Start {
+            control: control.as_fd(),
+            arguments: &["minke-shim", &record.id],
+            cgroup: home.v2.as_ref().map(|fd| fd.as_fd()),
+            v1_tasks: &tasks,
+        })
+        .context("starting the container's shim")?;
+    super::shims::adopt(started);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Which containers `ps` shows: Docker's filters over views. Pure.
+
+use jiff::Timestamp;
+use minke_api::Filters;
+use minke_api::container::{ContainerListQuery, ContainerSummary};
+use minke_model::{Error, Result};
+use regex_lite::Regex;
+
+use super::handle::View;
+use super::inspect::{status_word, summary};
+
+const FILTERS: [&str; 16] = [
+    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name",
+    "network", "publish", "status", "volume",
+];
+const STATUSES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+/// What a filter needs to know beyond the views.
+pub struct Lookup<'a> {
+    /// The id of the image that a name means, if there is one.
+    pub image: &'a dyn Fn(&str) -> Option<String>,
+    /// When the container that a name means was made.
+    pub created: &'a dyn Fn(&str) -> Result<Timestamp>,
+}
+
+/// The filters of a query, understood.
+struct Chosen<'a> {
+    filters: &'a Filters,
+    names: Vec<Regex>,
+    exited: Vec<i32>,
+    images: Vec<String>,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    all: bool,
+}
+
+/// The containers that `query` wants, newest first.
+///
+/// # Errors
+/// A filter or one of its values that Docker refuses.
+pub fn list(views: &[std::sync::Arc<View>], query: &ContainerListQuery, lookup: &Lookup<'_>) -> Result<Vec<ContainerSummary>> {
+    let chosen = Chosen::new(query, lookup)?;
+    let mut views: Vec<_> = views.iter().filter(|view| !view.removed).collect();
+    views.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
+    let limit = if query.limit > 0 { usize::try_from(query.limit).unwrap_or(usize::MAX) } else { usize::MAX };
+    let now = Timestamp::now();
+    Ok(views.into_iter().filter(|view| chosen.wants(view)).take(limit).map(|view| summary(view, now)).collect())
+}
+
+impl<'a> Chosen<'a> {
+    fn new(query: &'a ContainerListQuery, lookup: &Lookup<'_>) -> Result<Self> {
+        let filters = &query.filters;
+        filters.check(&FILTERS)?;
+        for status in filters.values("status") {
+            if !STATUSES.contains(&status) {
+                return Err(Error::invalid(format!(
+                    "invalid filter 'status={status}': invalid value for state ({status}): must be one of {}",
+                    STATUSES.join(", ")
+                )));
+            }
+        }
+        let names = filters
+            .values("name")
+            .map(|name| Regex::new(name).map_err(|_| Error::invalid(format!("invalid filter 'name={name}'"))))
+            .collect::<Result<_>>()?;
+        let exited = filters
+            .values("exited")
+            .map(|code| code.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={code}'"))))
+            .collect::<Result<_>>()?;
+        let time = |key: &str| filters.values(key).map(|name| (lookup.created)(name)).next().transpose();
+        // Only these show containers that don't run without being asked for all.
+        let all = query.all || query.limit > 0 || ["status", "exited", "before", "since"].iter().any(|key| filters.contains(key));
+        Ok(Self {
+            filters,
+            names,
+            exited,
+            images: filters.values("ancestor").map(|name| (lookup.image)(name).unwrap_or_default()).collect(),
+            before: time("before")?,
+            since: time("since")?,
+            all,
+        })
+    }
+
+    fn wants(&self, view: &View) -> bool {
+        let record = &view.record;
+        let filters = self.filters;
+        let labels = record.config.labels.clone().unwrap_or_default();
+        let status = status_word(&view.lifecycle.state);
+        (self.all || view.is_running() || status == "restarting")
+            && filters.allows("status", status)
+            && (!filters.contains("id") || filters.values("id").any(|id| record.id.starts_with(id)))
+            && (self.names.is_empty()
+                || self.names.iter().any(|name| name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))))
+            && filters.allows_labels("label", &labels)
+            && (!filters.contains("label!") || !filters.allows_labels("label!", &labels))
+            && (!filters.contains("exited") || self.has_exit_code(view))
+            && (!filters.contains("ancestor") || self.images.contains(&record.image_id))
+            && self.before.is_none_or(|time| record.created < time)
+            && self.since.is_none_or(|time| record.created > time)
+            && (!filters.contains("network") || filters.values("network").any(|name| name == record.network_name()))
+            && (!filters.contains("volume") || self.has_mount(view))
+            && (!filters.contains("health") || filters.values("health").any(|health| health == "none"))
+            && (!filters.contains("publish") && !filters.contains("expose") || self.exposes(view))
+            && (!filters.contains("is-task") || filters.values("is-task").all(|value| matches!(value, "false" | "0")))
+    }
+
+    fn has_exit_code(&self, view: &View) -> bool {
+        !view.is_running() && view.lifecycle.exit().is_some_and(|exit| self.exited.contains(&exit.code))
+    }
+
+    fn has_mount(&self, view: &View) -> bool {
+        self.filters.values("volume").any(|wanted| {
+            view.record.mounts.iter().any(|mount| mount.destination == wanted || mount.name == wanted || mount.source == wanted)
+        })
+    }
+
+    fn exposes(&self, view: &View) -> bool {
+        let exposed = |wanted: &str| {
+            let wanted = if wanted.contains('/') { wanted.to_owned() } else { format!("{wanted}/tcp") };
+            view.record.config.exposed_ports.contains_key(&wanted)
+        };
+        self.filters.values("expose").all(exposed) && !self.filters.contains("publish")
+    }
+}

@@ -1,0 +1,116 @@
+//! Log drivers and their options: checked at creation, handed to the shim at the start. Pure.
+
+use std::path::Path;
+
+use minke_api::container::LogConfig;
+use minke_model::size;
+use minke_model::{Error, Result};
+use minke_spec::shim::LogSettings;
+
+use super::record::Record;
+
+/// A log is rotated at this size unless its options say otherwise, so that it can't fill the disk, bytes.
+const DEFAULT_MAX_SIZE: u64 = 20 << 20;
+/// How many files of that size are kept.
+const DEFAULT_MAX_FILE: u32 = 5;
+
+const JSON_FILE_OPTIONS: [&str; 9] =
+    ["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode"];
+
+/// Refuses an unknown driver, option or value.
+pub fn check(log: &LogConfig) -> Result<()> {
+    match log.driver.as_str() {
+        "none" => Ok(()),
+        "json-file" => {
+            for (key, value) in log.config.iter().flatten() {
+                if !JSON_FILE_OPTIONS.contains(&key.as_str()) && key != "max-buffer-size" {
+                    return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver")));
+                }
+                if !matches!(key.as_str(), "max-size" | "max-file") && !(key == "mode" && value == "blocking") {
+                    return Err(Error::new(
+                        minke_model::ErrorKind::NotImplemented,
+                        format!("the log option {key:?} is not offered by this version of minke: leave it out"),
+                    ));
+                }
+            }
+            limits(log).map(|_| ())
+        }
+        other => Err(Error::invalid(format!(
+            "logger: no log driver named '{other}' is registered: this version of minke has json-file and none"
+        ))),
+    }
+}
+
+/// The size at which a file is rotated and how many are kept.
+fn limits(log: &LogConfig) -> Result<(Option<u64>, u32)> {
+    let option = |name: &str| log.config.as_ref().and_then(|config| config.get(name));
+    let max_size = match option("max-size") {
+        None if option("max-file").is_none() => return Ok((Some(DEFAULT_MAX_SIZE), DEFAULT_MAX_FILE)),
+        None => None,
+        Some(text) => match size::parse_binary_or_unlimited(text)? {
+            -1 => None,
+            size if size <= 0 => return Err(Error::invalid("max-size must be a positive number")),
+            size => Some(size.unsigned_abs()),
+        },
+    };
+    let max_file = match option("max-file") {
+        None => 1,
+        Some(text) => {
+            let number: u32 = text
+                .parse()
+                .map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+            if number < 1 {
+                return Err(Error::invalid("max-file cannot be less than 1"));
+            }
+            number
+        }
+    };
+    if max_file > 1 && max_size.is_none() {
+        return Err(Error::invalid("max-file cannot be greater than 1 when max-size is unlimited"));
+    }
+    Ok((max_size, max_file))
+}
+
+/// What the shim is to do.
+pub fn settings(record: &Record, path: &Path) -> Result<LogSettings> {
+    let log = &record.host_config.log_config;
+    if log.driver == "none" {
+        return Ok(LogSettings::None);
+    }
+    let (max_size, max_file) = limits(log)?;
+    Ok(LogSettings::JsonFile { path: path.to_string_lossy().into_owned(), max_size, max_file, attributes: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(options: &[(&str, &str)]) -> LogConfig {
+        let config = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        LogConfig { driver: "json-file".into(), config: Some(config) }
+    }
+
+    #[test]
+    fn limits_are_read_and_bounded_by_default() {
+        for (options, expected) in [
+            (&[][..], (Some(20 << 20), 5)),
+            (&[("max-size", "10m")], (Some(10 << 20), 1)),
+            (&[("max-size", "10k"), ("max-file", "3")], (Some(10 << 10), 3)),
+            (&[("max-size", "-1")], (None, 1)),
+        ] {
+            assert_eq!(limits(&log(options)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        for (options, expected) in [
+            (("max-file", "3"), "max-file cannot be greater than 1 when max-size is unlimited"),
+            (("max-file", "0"), "max-file cannot be less than 1"),
+            (("max-size", "x"), "invalid size: 'x'"),
+            (("bogus", "1"), "unknown log opt 'bogus' for json-file log driver"),
+        ] {
+            assert_eq!(check(&log(&[options])).unwrap_err().message(), expected);
+        }
+    }
+}

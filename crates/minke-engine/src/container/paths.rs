@@ -1,0 +1,42 @@
+//! Where a container's files are.
+
+use std::path::{Path, PathBuf};
+
+/// The files of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPaths {
+    /// `<data-root>/containers/<id>`.
+    pub data: PathBuf,
+    /// `<exec-root>/containers/<id>`: the shim's socket and records.
+    pub runtime: PathBuf,
+    /// The log in Docker's json-file format.
+    pub log: PathBuf,
+    /// What is bound to /etc/hostname.
+    pub hostname: PathBuf,
+    /// What is bound to /etc/hosts.
+    pub hosts: PathBuf,
+    /// What is bound to /etc/resolv.conf.
+    pub resolv_conf: PathBuf,
+    /// Where the shim listens.
+    pub socket: PathBuf,
+    /// What the shim writes when the container has ended.
+    pub exit: PathBuf,
+}
+
+impl ContainerPaths {
+    /// The files of the container `id` below an engine's roots.
+    pub fn new(data_root: &Path, exec_root: &Path, id: &str) -> Self {
+        let data = data_root.join("containers").join(id);
+        let runtime = exec_root.join("containers").join(id);
+        Self {
+            log: data.join(format!("{id}-json.log")),
+            hostname: data.join("hostname"),
+            hosts: data.join("hosts"),
+            resolv_conf: data.join("resolv.conf"),
+            socket: runtime.join("shim.sock"),
+            exit: runtime.join("exit"),
+            data,
+            runtime,
+        }
+    }
+}

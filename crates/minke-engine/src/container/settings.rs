@@ -1,0 +1,169 @@
+//! From a container's record to the settings its start plan is made of. Pure but for bind sources that have to be made.
+
+use minke_model::Result;
+use minke_spec::docker::{
+    BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser, Resources,
+    Seccomp, Ulimit, Writability,
+};
+
+use super::paths::ContainerPaths;
+use super::record::Record;
+use crate::exec::ExecSettings;
+
+/// What a start decides beyond the record.
+pub struct Start<'a> {
+    /// Whom the process runs as.
+    pub user: ProcessUser,
+    /// Its files.
+    pub paths: &'a ContainerPaths,
+    /// Its control group, from the mount point.
+    pub cgroup_path: String,
+    /// Containers can't gain privileges unless they say otherwise.
+    pub no_new_privileges: bool,
+    /// The devices of the host, for a privileged container.
+    pub host_devices: Vec<minke_spec::docker::Device>,
+    /// A directory that is the root as it is.
+    pub root_path: String,
+}
+
+/// The settings of a start, with all its mounts; a source that `-v` names is made.
+pub fn of(record: &Record, start: Start<'_>) -> Result<ContainerSettings> {
+    let mut mounts = network_files(start.paths);
+    mounts.extend(super::mounts::settings(&record.host_config)?);
+    Ok(ContainerSettings { mounts, ..without_mounts(record, start)? })
+}
+
+/// The settings of a start but for its mounts.
+pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSettings> {
+    let config = &record.config;
+    let host = &record.host_config;
+    let security = security(host.security_opt.as_deref().unwrap_or_default(), start.no_new_privileges)?;
+    Ok(ContainerSettings {
+        args: record.command(),
+        env: config.env.clone().unwrap_or_default(),
+        cwd: config.working_dir.clone(),
+        user: start.user,
+        hostname: config.hostname.clone(),
+        domainname: config.domainname.clone(),
+        tty: config.tty,
+        cap_add: host.cap_add.clone().unwrap_or_default(),
+        cap_drop: host.cap_drop.clone().unwrap_or_default(),
+        privileged: host.privileged,
+        readonly_rootfs: host.readonly_rootfs,
+        network: if host.network_mode == "host" { Namespace::Host } else { Namespace::Private },
+        pid: if host.pid_mode == "host" { Namespace::Host } else { Namespace::Private },
+        ipc: match host.ipc_mode.as_str() {
+            "host" => IpcMode::Host,
+            "none" => IpcMode::None,
+            _ => IpcMode::Private,
+        },
+        uts: if host.uts_mode == "host" { Namespace::Host } else { Namespace::Private },
+        cgroup_namespace: Some(if host.cgroupns_mode == "host" { Namespace::Host } else { Namespace::Private }),
+        time_namespace: false,
+        mounts: Vec::new(),
+        resources: resources(record),
+        devices: Vec::new(),
+        device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
+        host_devices: start.host_devices,
+        shm_size: host.shm_size.unsigned_abs(),
+        init: host.init.unwrap_or(false),
+        no_new_privileges: security.no_new_privileges,
+        seccomp: security.seccomp,
+        apparmor_profile: None,
+        selinux_label: None,
+        oom_score_adj: i32::try_from(host.oom_score_adj).unwrap_or_default(),
+        ulimits: host
+            .ulimits
+            .iter()
+            .flatten()
+            .map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
+            .collect(),
+        sysctls: host.sysctls.clone(),
+        masked_paths: host.masked_paths.clone(),
+        readonly_paths: host.readonly_paths.clone(),
+        cgroup_path: start.cgroup_path,
+        root_path: start.root_path,
+        annotations: host.annotations.clone(),
+    })
+}
+
+/// The settings of an exec in a container.
+pub fn of_exec(exec: &ExecSettings, user: ProcessUser) -> SpecExec {
+    SpecExec {
+        args: exec.command.clone(),
+        env: exec.env.clone(),
+        cwd: exec.working_dir.clone(),
+        user: Some(user),
+        tty: exec.tty,
+        privileged: exec.privileged,
+    }
+}
+
+fn network_files(paths: &ContainerPaths) -> Vec<MountSettings> {
+    [(&paths.resolv_conf, "/etc/resolv.conf"), (&paths.hostname, "/etc/hostname"), (&paths.hosts, "/etc/hosts")]
+        .map(|(source, target)| {
+            MountSettings::Bind(BindMount {
+                source: source.to_string_lossy().into_owned(),
+                target: target.into(),
+                writability: Writability::Writable,
+                propagation: String::new(),
+                non_recursive: false,
+            })
+        })
+        .into()
+}
+
+fn resources(record: &Record) -> Resources {
+    let host = &record.host_config;
+    Resources {
+        memory: host.memory,
+        memory_swap: host.memory_swap,
+        memory_reservation: host.memory_reservation,
+        memory_swappiness: host.memory_swappiness,
+        oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
+        nano_cpus: host.nano_cpus,
+        cpu_shares: host.cpu_shares,
+        cpu_period: host.cpu_period,
+        cpu_quota: host.cpu_quota,
+        cpu_realtime_period: host.cpu_realtime_period,
+        cpu_realtime_runtime: host.cpu_realtime_runtime,
+        cpuset_cpus: host.cpuset_cpus.clone(),
+        cpuset_mems: host.cpuset_mems.clone(),
+        pids_limit: host.pids_limit,
+        blkio_weight: host.blkio_weight,
+        ..Resources::default()
+    }
+}
+
+struct Security {
+    no_new_privileges: bool,
+    seccomp: Seccomp,
+}
+
+/// Reads `--security-opt`.
+///
+/// # Errors
+/// Docker's words for one that isn't understood.
+fn security(options: &[String], no_new_privileges: bool) -> Result<Security> {
+    let mut security = Security { no_new_privileges, seccomp: Seccomp::Default };
+    for option in options {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        match (key, value) {
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
+            ("seccomp", "builtin" | "default" | "") => security.seccomp = Seccomp::Default,
+            ("seccomp", profile) => security.seccomp = Seccomp::Profile(profile.to_owned()),
+            ("apparmor", "unconfined") | ("label", "disable") => {}
+            _ => {
+                return Err(minke_model::Error::invalid(format!("invalid --security-opt: {option:?}")));
+            }
+        }
+    }
+    Ok(security)
+}
+
+/// Checks `--security-opt` at creation.
+pub fn check_security(options: &[String]) -> Result<()> {
+    security(options, false).map(|_| ())
+}
