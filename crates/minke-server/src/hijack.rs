@@ -26,6 +26,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::body::Body;
+use crate::handoff::Handoff;
 use crate::request::{Request, reader};
 use crate::response::{self, Response};
 
@@ -72,12 +73,16 @@ pub struct ClientSide {
     pub body: Incoming,
     /// The connection, once the answer has given it up.
     pub upgrade: Option<OnUpgrade>,
+    /// Lasts until the engine has the connection.
+    pub handoff: Handoff,
 }
 
 impl ClientSide {
     /// Takes what is needed of a request.
     pub fn of(request: Request) -> Self {
+        let handoff = request.handoffs.begin(&request.parameter);
         Self {
+            handoff,
             version: request.version,
             headers: request.headers,
             body: request.body,
@@ -99,10 +104,10 @@ pub fn answer(client: ClientSide, session: impl Session) -> Result<Response> {
     let protocol = client.headers.get(header::UPGRADE).cloned();
     let mut answer = match (protocol, client.upgrade) {
         (Some(protocol), Some(upgrade)) => {
-            tokio::spawn(report(connect_upgraded(upgrade, session)));
+            tokio::spawn(report(connect_upgraded(upgrade, session), client.handoff));
             switching(content_type, protocol)
         }
-        _ => response::of_type(content_type, stream(client.body, session)?),
+        _ => response::of_type(content_type, stream(client.body, session, client.handoff)?),
     };
     if exit_frames {
         answer.headers_mut().insert(MINKE_STREAM_HEADER, HeaderValue::from_static("1"));
@@ -120,7 +125,7 @@ fn switching(content_type: &'static str, protocol: HeaderValue) -> Response {
     answer
 }
 
-async fn report(work: impl Future<Output = Result<()>>) {
+async fn report(work: impl Future<Output = Result<()>>, _until_then: Handoff) {
     if let Err(error) = work.await {
         tracing::warn!("attached connection: {error}");
     }
@@ -153,13 +158,13 @@ async fn proxy(upgraded: Upgraded, near: UnixStream) {
 }
 
 /// The way of clients that did not ask to upgrade: the request's body is the input, the answer's the output.
-fn stream(body: Incoming, session: impl Session) -> Result<Body> {
+fn stream(body: Incoming, session: impl Session, handoff: Handoff) -> Result<Body> {
     let (near, far) = UnixStream::pair().context("socket pair")?;
     let far = descriptor(far).context("socket pair")?;
     let (mut output, mut input) = near.into_split();
     let has_body = !hyper::body::Body::is_end_stream(&body);
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(report(session.connect(far, Bytes::new())));
+    tokio::spawn(report(session.connect(far, Bytes::new()), handoff));
     tokio::spawn(async move {
         if has_body {
             let mut body = reader(body);

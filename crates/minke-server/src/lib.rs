@@ -11,7 +11,9 @@
 
 mod body;
 mod connection;
+pub mod daemon;
 mod error;
+mod handoff;
 mod hijack;
 mod listener;
 mod request;

@@ -42,8 +42,14 @@ impl Listener {
     /// passed by the service manager; `fd://N` the one with that number). A unix socket left by an engine that is gone
     /// is replaced; one that still answers is an error.
     pub async fn bind(host: &str, tls: Option<TlsSettings>) -> Result<Self> {
+        Self::bind_for_group(host, tls, None).await
+    }
+
+    /// As [`Listener::bind`]; the unix socket belongs to `group` (a name or a number, which must exist; empty for the
+    /// caller's own) instead of `minke` or `docker`.
+    pub async fn bind_for_group(host: &str, tls: Option<TlsSettings>, group: Option<&str>) -> Result<Self> {
         match host.split_once("://") {
-            Some(("unix", path)) => Self::bind_unix(Path::new(path)).await,
+            Some(("unix", path)) => Self::bind_unix(Path::new(path), group).await,
             Some(("tcp", address)) => Self::bind_tcp(address, tls).await,
             Some(("fd", number)) => Self::take_passed(number),
             _ => Err(Error::invalid(format!("invalid bind address ({host}): use unix://, tcp:// or fd://"))),
@@ -55,7 +61,8 @@ impl Listener {
         &self.address
     }
 
-    async fn bind_unix(path: &Path) -> Result<Self> {
+    async fn bind_unix(path: &Path, group: Option<&str>) -> Result<Self> {
+        let group = socket_group(&fs::read_to_string("/etc/group").unwrap_or_default(), group)?;
         if !path.is_absolute() {
             return Err(Error::invalid(format!(
                 "invalid bind address (unix://{}): the path must be absolute",
@@ -68,8 +75,8 @@ impl Listener {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(Error::conflict(format!("{} exists and is not a socket", path.display())));
         }
-        let (socket, file) =
-            bind_socket_file(path).with_context(|| format!("can't create unix socket {}", path.display()))?;
+        let (socket, file) = bind_socket_file(path, group)
+            .with_context(|| format!("can't create unix socket {}", path.display()))?;
         Ok(Self {
             socket: Socket::Unix(socket),
             address: format!("unix://{}", path.display()),
@@ -110,7 +117,7 @@ impl Listener {
 }
 
 /// Makes the socket beside its place, gives it mode and group, and moves it there: nobody sees it half made.
-fn bind_socket_file(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+fn bind_socket_file(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -123,23 +130,31 @@ fn bind_socket_file(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     let socket = UnixListener::bind(&beside)?;
     fs::set_permissions(&beside, fs::Permissions::from_mode(SOCKET_MODE))?;
-    if let Some(gid) = socket_group(&fs::read_to_string("/etc/group").unwrap_or_default()) {
+    if group.is_some() {
         // Without root the socket stays with the caller's own group.
-        let _ = std::os::unix::fs::chown(&beside, None, Some(gid));
+        let _ = std::os::unix::fs::chown(&beside, None, group);
     }
     fs::rename(&beside, path)?;
     let found = fs::symlink_metadata(path)?;
     Ok((socket, SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()) }))
 }
 
-/// The group of the socket, from the text of the group file.
-fn socket_group(groups: &str) -> Option<u32> {
-    SOCKET_GROUPS.iter().find_map(|name| {
+/// The group of the socket, from the text of the group file; `None` is the caller's own.
+fn socket_group(groups: &str, wanted: Option<&str>) -> Result<Option<u32>> {
+    let find = |name: &str| {
         groups.lines().find_map(|line| {
             let mut fields = line.split(':');
             (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
         })
-    })
+    };
+    match wanted {
+        None => Ok(SOCKET_GROUPS.into_iter().find_map(find)),
+        Some("") => Ok(None),
+        Some(name) => match find(name).or_else(|| name.parse().ok()) {
+            Some(gid) => Ok(Some(gid)),
+            None => Err(Error::invalid(format!("group {name} not found"))),
+        },
+    }
 }
 
 /// Completes `HOST:PORT` as Docker does: localhost, and 2375 or, with TLS, 2376.
@@ -198,9 +213,15 @@ mod tests {
 
     #[test]
     fn the_first_group_that_exists_gets_the_socket() {
-        assert_eq!(socket_group("root:x:0:\ndocker:x:999:a\nminke:x:998:\n"), Some(998));
-        assert_eq!(socket_group("root:x:0:\ndocker:x:999:a\n"), Some(999));
-        assert_eq!(socket_group("root:x:0:\n"), None);
+        let all = "root:x:0:\ndocker:x:999:a\nminke:x:998:\n";
+        let check = |groups, wanted, expected| assert_eq!(socket_group(groups, wanted).unwrap(), expected);
+        check(all, None, Some(998));
+        check("root:x:0:\ndocker:x:999:a\n", None, Some(999));
+        check("root:x:0:\n", None, None);
+        check(all, Some("docker"), Some(999));
+        check(all, Some("1234"), Some(1234));
+        check(all, Some(""), None);
+        assert_eq!(socket_group(all, Some("nope")).unwrap_err().to_string(), "group nope not found");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
+use crate::handoff::Handoffs;
+
 /// A JSON body beyond this many bytes is refused.
 const MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
 
@@ -21,6 +23,8 @@ const MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
 pub struct Request {
     /// The engine to ask.
     pub engine: Arc<Engine>,
+    /// Connections on their way to the engine.
+    pub handoffs: Arc<Handoffs>,
     /// What is asked for.
     pub operation: Operation,
     /// The version that the answer is to have.

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -6,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
 use crate::connection::{End, Scope, serve_stream};
+use crate::handoff::Handoffs;
 
 /// Says what was read before the connection was taken, then echoes to the end.
 struct Echo;
@@ -31,7 +33,13 @@ fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let upgrade = request.extensions_mut().remove();
         let (parts, body) = request.into_parts();
         let version = if parts.uri.path() == "/old" { ApiVersion::new(1, 41) } else { ApiVersion::MAX };
-        let client = ClientSide { version, headers: parts.headers, body, upgrade };
+        let client = ClientSide {
+            version,
+            headers: parts.headers,
+            body,
+            upgrade,
+            handoff: Arc::<Handoffs>::default().begin(""),
+        };
         Ok::<_, Infallible>(answer(client, Echo).unwrap())
     });
     tokio::spawn(serve_stream(stream, service, Scope::default(), End::OfConnection));

@@ -52,6 +52,7 @@ pub async fn resize(request: &Request) -> Result<Response> {
 }
 
 pub async fn start(request: &Request) -> Result<Response> {
+    request.handoffs.settled(&request.parameter).await;
     request.engine.container_start(&request.parameter, &request.query()?).await?;
     done()
 }

@@ -20,6 +20,7 @@ use minke_engine::Engine;
 use minke_model::{Error, Result};
 
 use crate::error;
+use crate::handoff::Handoffs;
 use crate::request::Request;
 use crate::response::{self, CommonHeaders, Response};
 use crate::router::{Route, route};
@@ -27,6 +28,7 @@ use crate::router::{Route, route};
 /// What all requests share.
 pub struct App {
     engine: Arc<Engine>,
+    handoffs: Arc<Handoffs>,
     headers: CommonHeaders,
 }
 
@@ -34,7 +36,7 @@ impl App {
     /// Serves `engine`.
     pub fn new(engine: Arc<Engine>) -> Self {
         let headers = CommonHeaders::new(&engine.version().version);
-        Self { engine, headers }
+        Self { engine, handoffs: Arc::default(), headers }
     }
 
     /// Answers a request; whatever happens, there is an answer.
@@ -59,9 +61,18 @@ impl App {
                 let upgrade = request.extensions_mut().remove();
                 let (parts, body) = request.into_parts();
                 let engine = self.engine.clone();
-                let headers = parts.headers;
-                let request =
-                    Request { engine, operation, version, parameter, query, headers, body, upgrade };
+                let (headers, handoffs) = (parts.headers, self.handoffs.clone());
+                let request = Request {
+                    engine,
+                    handoffs,
+                    operation,
+                    version,
+                    parameter,
+                    query,
+                    headers,
+                    body,
+                    upgrade,
+                };
                 if matches!(parts.method, Method::GET | Method::HEAD) {
                     return dispatch(request).await;
                 }
