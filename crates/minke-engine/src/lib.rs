@@ -6,6 +6,7 @@
 //! [`Engine`] is what the server calls: one method per operation of the Engine API, with the types of `minke-api`.
 
 pub mod container;
+mod embedded;
 mod engine;
 mod events;
 mod exec;

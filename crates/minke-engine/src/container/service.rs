@@ -276,6 +276,7 @@ pub fn resize(exec_id: Option<String>, query: &ResizeQuery) -> Request {
 /// Makes a container: its layer, then its record.
 fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
     let id = random_hex(32)?;
+    crate::embedded::provide(shared, &request.config.image)?;
     let image = shared.store.image(&request.config.image).map_err(|error| missing_image(error, &request.config.image))?;
     let default = image::ContainerConfig::default();
     let image_config = image.config.config.as_ref().unwrap_or(&default);
