@@ -110,10 +110,13 @@ pub fn resolve(user: &str, group_add: &[String], files: UserFiles<'_>) -> Result
     }
     if !group_word.is_empty() {
         resolved.gid = find_group(group_word, files.group)?;
-    } else if let Some(entry) = &entry {
+    }
+    // The group itself stands among the supplementary ones, lest files be refused to "everybody but this group".
+    resolved.groups.push(resolved.gid);
+    if let (true, Some(entry)) = (group_word.is_empty(), &entry) {
         let listed =
             group(files.group).filter(|group| group.members.split(',').any(|member| member == entry.name));
-        resolved.groups = listed.map(|group| group.gid).take(GROUP_LIMIT).collect();
+        resolved.groups.extend(listed.map(|group| group.gid).take(GROUP_LIMIT));
     }
     for word in group_add {
         let gid = find_group(word, files.group)?;
@@ -159,20 +162,20 @@ mod tests {
     #[test]
     fn every_form_of_a_user_resolves_as_docker_s() {
         for (user, expected) in [
-            ("", "0:0 [0, 10] /root"),
-            ("root", "0:0 [0, 10] /root"),
-            ("0", "0:0 [0, 10] /root"),
-            ("bob", "1000:1001 [50, 10] /home/bob"),
-            ("1000", "1000:1001 [50, 10] /home/bob"),
-            ("bob:staff", "1000:50 [] /home/bob"),
-            ("bob:77", "1000:77 [] /home/bob"),
-            ("1000:0", "1000:0 [] /home/bob"),
-            ("4242", "4242:0 [] /"),
-            ("4242:4243", "4242:4243 [] /"),
-            (":staff", "0:50 [] /root"),
-            ("bob:", "1000:1001 [50, 10] /home/bob"),
-            ("1234", "55:56 [] /numbers"),
-            ("short", "0:0 [] /"),
+            ("", "0:0 [0, 0, 10] /root"),
+            ("root", "0:0 [0, 0, 10] /root"),
+            ("0", "0:0 [0, 0, 10] /root"),
+            ("bob", "1000:1001 [1001, 50, 10] /home/bob"),
+            ("1000", "1000:1001 [1001, 50, 10] /home/bob"),
+            ("bob:staff", "1000:50 [50] /home/bob"),
+            ("bob:77", "1000:77 [77] /home/bob"),
+            ("1000:0", "1000:0 [0] /home/bob"),
+            ("4242", "4242:0 [0] /"),
+            ("4242:4243", "4242:4243 [4243] /"),
+            (":staff", "0:50 [50] /root"),
+            ("bob:", "1000:1001 [1001, 50, 10] /home/bob"),
+            ("1234", "55:56 [56] /numbers"),
+            ("short", "0:0 [0] /"),
             ("eve", "unable to find user eve: no matching entries in passwd file"),
             ("bob:eve", "unable to find group eve: no matching entries in group file"),
             ("-1", "uids and gids must be in range 0-2147483647"),
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn added_groups_stand_behind_the_user_s_own_once() {
-        assert_eq!(shown("bob", &["adm", "99", "50"], FILES), "1000:1001 [50, 10, 4, 99] /home/bob");
+        assert_eq!(shown("bob", &["adm", "99", "50"], FILES), "1000:1001 [1001, 50, 10, 4, 99] /home/bob");
         assert_eq!(
             shown("bob", &["nobodys"], FILES),
             "unable to find group nobodys: no matching entries in group file"
@@ -194,8 +197,8 @@ mod tests {
     #[test]
     fn an_image_without_files_knows_numbers_alone() {
         let none = UserFiles::default();
-        assert_eq!(shown("", &[], none), "0:0 [] /");
-        assert_eq!(shown("5:6", &["7"], none), "5:6 [7] /");
+        assert_eq!(shown("", &[], none), "0:0 [0] /");
+        assert_eq!(shown("5:6", &["7"], none), "5:6 [6, 7] /");
         assert_eq!(shown("root", &[], none), "unable to find user root: no matching entries in passwd file");
     }
 
@@ -203,7 +206,7 @@ mod tests {
     fn long_lines_and_what_is_beyond_the_limit_do_not_count() {
         let mut content = vec![b'x'; LINE_LIMIT + 1];
         content.extend_from_slice(b"\nbob:x:5:5::/b:\n");
-        assert_eq!(shown("bob", &[], UserFiles { passwd: &content, group: b"" }), "5:5 [] /b");
+        assert_eq!(shown("bob", &[], UserFiles { passwd: &content, group: b"" }), "5:5 [5] /b");
         let mut content = vec![b'\n'; FILE_LIMIT];
         content.extend_from_slice(b"bob:x:5:5::/b:\n");
         assert!(resolve("bob", &[], UserFiles { passwd: &content, group: b"" }).is_err());

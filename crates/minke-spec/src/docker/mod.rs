@@ -4,6 +4,8 @@
 mod defaults;
 mod mounts;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use defaults::{PATH, SHM_SIZE};
 pub use settings::*;
@@ -135,9 +137,11 @@ fn process(settings: &ContainerSettings, host: &HostFacts) -> Result<Process> {
         .set_additional_gids(Some(settings.user.groups.clone()).filter(|groups| !groups.is_empty()));
     let set = capability_set(container_capabilities(settings, host)?)?;
     let mut sets = LinuxCapabilities::default();
+    // Whoever isn't root loses the others at execve; Docker says so from the start.
+    let root = settings.user.uid == 0;
     sets.set_bounding(Some(set.clone()))
-        .set_effective(Some(set.clone()))
-        .set_permitted(Some(set))
+        .set_effective(root.then(|| set.clone()))
+        .set_permitted(root.then_some(set))
         .set_inheritable(None)
         .set_ambient(None);
     let cwd = if settings.cwd.is_empty() { "/" } else { &settings.cwd };
@@ -163,11 +167,9 @@ fn process(settings: &ContainerSettings, host: &HostFacts) -> Result<Process> {
 }
 
 fn capability_set(mask: u64) -> Result<Capabilities> {
-    capabilities::names(mask)
-        .iter()
-        .map(|name| {
-            Capability::try_from(name.as_str()).map_err(|error| Error::system(format!("{name}: {error}")))
-        })
+    let names = capabilities::names(mask);
+    let bare = names.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name));
+    bare.map(|name| Capability::try_from(name).map_err(|error| Error::system(format!("{name}: {error}"))))
         .collect()
 }
 

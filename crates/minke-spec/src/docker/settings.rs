@@ -87,7 +87,7 @@ pub struct ProcessUser {
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// Supplementary groups, those of `--group-add` included.
+    /// Supplementary groups: Docker's list has the group itself first and those of `--group-add` last.
     pub groups: Vec<u32>,
     /// The home directory, for `HOME` where nothing else sets it; empty: left alone.
     pub home: String,
