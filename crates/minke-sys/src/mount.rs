@@ -130,7 +130,7 @@ pub fn change(fd: impl AsFd, change: Change<'_>) -> Result<()> {
         set |= ATTR_IDMAP;
     }
     // The time attributes are one number, not bits: setting one needs all of them cleared first.
-    let clear = if set & ATTR_ATIME != 0 { change.clear | ATTR_ATIME } else { change.clear & !ATTR_ATIME };
+    let clear = if set & ATTR_ATIME != 0 { change.clear | ATTR_ATIME } else { change.clear };
     let attributes = [set, clear, change.propagation, change.idmap.map_or(0, |fd| fd.as_raw_fd() as u64)];
     let flags = AT_EMPTY_PATH | if change.recursive { AT_RECURSIVE } else { 0 };
     let empty = c"";

@@ -239,6 +239,47 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     unsafe { call!(k::__NR_prlimit64, 0, resource, limits.as_ptr(), 0) }.map(|_| ())
 }
 
+/// Sets the persona (`PER_*`).
+pub fn set_personality(persona: u32) -> Result<()> {
+    // SAFETY: no memory arguments.
+    unsafe { call!(k::__NR_personality, persona) }.map(|_| ())
+}
+
+/// Sets the calling process's input and output priority: class and level as the kernel packs them.
+pub fn set_io_priority(priority: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1;
+    // SAFETY: no memory arguments.
+    unsafe { call!(k::__NR_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) }.map(|_| ())
+}
+
+/// What [`set_scheduler`] sets; times are nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scheduling {
+    size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// Nice value.
+    pub nice: i32,
+    /// Real-time priority.
+    pub priority: u32,
+    /// Run time of the deadline policy.
+    pub runtime: u64,
+    /// Its deadline.
+    pub deadline: u64,
+    /// Its period.
+    pub period: u64,
+}
+
+/// Sets the calling process's scheduling policy.
+pub fn set_scheduler(mut scheduling: Scheduling) -> Result<()> {
+    scheduling.size = size_of::<Scheduling>() as u32;
+    // SAFETY: the structure is the first version of sched_attr, with its size in it.
+    unsafe { call!(k::__NR_sched_setattr, 0, &raw const scheduling, 0) }.map(|_| ())
+}
+
 /// Sets the host name of the own UTS namespace.
 pub fn set_hostname(name: &str) -> Result<()> {
     // SAFETY: pointer and length are of one text.

@@ -1,0 +1,63 @@
+//! The reaper that is pid 1 of a container started with `--init`: it passes signals on to the program, reaps what is orphaned, and
+//! ends with the program's exit code.
+//!
+//! It is the forked shim itself, as the container's user, with the container's capabilities and filter: what it executes is a sealed memory
+//! file and its memory is its own, so a container has nothing to write to.
+
+use minke_spec::plan::ProcessPlan;
+use minke_sys::process::{Clone, Cloned};
+use minke_sys::{descriptor, process as kernel, pty, signal};
+
+use super::{Report, Reporter, lookup};
+
+/// Signals that are about the reaper itself, not for the program.
+const OWN: signal::Set =
+    signal::only(signal::CHILD) | signal::only(signal::TTY_IN) | signal::only(signal::TTY_OUT);
+
+/// Becomes the reaper.
+pub(super) fn run(process: &ProcessPlan, reporter: Reporter) -> ! {
+    let program = match lookup::Program::find(process) {
+        Ok(program) => program,
+        Err(error) => reporter.fail(error),
+    };
+    // Blocked signals wait for pid 1 although it has no handlers.
+    let _ = signal::block_exactly(signal::ALL);
+    reporter.send(&Report::Executing);
+    match kernel::clone(Clone::default()) {
+        Ok(Cloned::Child) => {
+            take_foreground();
+            let _ = signal::block_exactly(0);
+            program.execute()
+        }
+        Ok(Cloned::Parent(pid, pidfd)) => {
+            kernel::set_name(c"minke-init");
+            // These values are left behind with everything else that the shim had open.
+            core::mem::forget((pidfd, reporter));
+            let _ = kernel::close_range(3, u32::MAX);
+            watch(pid)
+        }
+        Err(_) => kernel::exit(255),
+    }
+}
+
+/// The program gets a process group of its own, the terminal's foreground one.
+fn take_foreground() {
+    let _ = kernel::new_group();
+    let _ = signal::ignore(signal::TTY_OUT);
+    let _ = pty::become_foreground(descriptor::standard(0));
+    let _ = signal::default(signal::TTY_OUT);
+}
+
+fn watch(program: i32) -> ! {
+    loop {
+        let arrived = signal::wait(signal::ALL);
+        if arrived > 0 && OWN & signal::only(arrived) == 0 {
+            let _ = kernel::kill(program, arrived);
+        }
+        while let Ok(Some(ended)) = kernel::reap(false) {
+            if ended.pid == program {
+                kernel::exit(ended.code);
+            }
+        }
+    }
+}

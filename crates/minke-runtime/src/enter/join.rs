@@ -1,0 +1,105 @@
+//! One more process in a running container.
+//!
+//! ```text
+//! shim -- clone3 (into the cgroup) --> helper: joins all namespaces by the init's pidfd
+//!                                      helper -- clone3 (CLONE_PARENT) --> the process, a child of the shim
+//! ```
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minke_spec::plan::ProcessPlan;
+use minke_sys::process::{Clone, Cloned};
+use minke_sys::procfs::Procfs;
+use minke_sys::rooted::Root;
+use minke_sys::{AsFd, OwnedFd, channel, process as kernel, pty, signal};
+
+use super::{ChildStreams, Launched, Report, Reporter, child, process, sources};
+use crate::failure::{self, Result};
+
+/// What is kept of a container's start for processes that are added later.
+#[derive(Clone, Debug, Default)]
+pub struct ExecContext {
+    /// `CLONE_NEW*` bits of the namespaces to join.
+    pub namespaces: u64,
+    /// The cgroup2 directory.
+    pub v2: Option<String>,
+    /// The v1 directories.
+    pub v1: Vec<String>,
+}
+
+/// Starts a process in the container whose init is behind `init`; reports as [`super::launch`] does.
+pub fn launch_exec(
+    context: &ExecContext,
+    init: &OwnedFd,
+    plan: &ProcessPlan,
+    streams: ChildStreams,
+) -> Result<Launched> {
+    let tasks = sources::open_tasks(&context.v1)?;
+    let cgroup = context.v2.as_deref().map(sources::open_cgroup).transpose()?;
+    let procfs = Procfs::host().map_err(failure::setup("opening /proc"))?;
+    let (ours, theirs) = channel::pair().map_err(failure::setup("making a socket pair"))?;
+    let reporter = Reporter(theirs);
+    let how = Clone { namespaces: 0, cgroup: cgroup.as_ref().map(|fd| fd.as_fd()), sibling: false };
+    let cloned = match kernel::clone(how) {
+        // A process of the container has moved its group's controllers below: be where the init is then.
+        Err(minke_sys::Errno::BUSY) => kernel::clone(Clone::default()),
+        result => result,
+    };
+    match cloned.map_err(failure::setup("cloning a process"))? {
+        Cloned::Parent(..) => {
+            drop(reporter);
+            Ok(Launched { pid: None, pidfd: None, status: ours })
+        }
+        Cloned::Child => {
+            drop(ours);
+            match enter(context, init, &tasks) {
+                Ok(Cloned::Parent(pid, _)) => {
+                    reporter.send(&Report::Pid(pid));
+                    kernel::exit(0)
+                }
+                Ok(Cloned::Child) => run(context, plan, streams, &procfs, reporter),
+                Err(error) => reporter.fail(error),
+            }
+        }
+    }
+}
+
+fn enter(context: &ExecContext, init: &OwnedFd, tasks: &[OwnedFd]) -> Result<Cloned> {
+    sources::join_v1(tasks)?;
+    kernel::join_namespaces(init, context.namespaces)
+        .map_err(failure::setup("error joining the container's namespaces"))?;
+    kernel::clone(Clone { sibling: true, ..Clone::default() }).map_err(failure::setup("cloning a process"))
+}
+
+fn run(
+    context: &ExecContext,
+    plan: &ProcessPlan,
+    streams: ChildStreams,
+    procfs: &Procfs,
+    reporter: Reporter,
+) -> ! {
+    let set_up = || -> Result<()> {
+        signal::block_exactly(0).map_err(failure::setup("resetting the signal mask"))?;
+        kernel::new_session().map_err(failure::setup("making a session"))?;
+        if context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0 {
+            child::become_root_of_user_namespace()?;
+        }
+        let terminal = match &streams {
+            ChildStreams::Terminal(_) => {
+                let words = "error opening a terminal";
+                let root = Root::current().map_err(failure::setup(words))?;
+                Some(pty::open(&root).map_err(failure::setup(words))?)
+            }
+            _ => None,
+        };
+        process::take_streams(streams, terminal, plan, &reporter)?;
+        process::become_it(plan, procfs)
+    };
+    if let Err(error) = set_up() {
+        reporter.fail(error);
+    }
+    match super::execute(plan, &reporter) {
+        Err(error) => reporter.fail(error),
+    }
+}

@@ -1,0 +1,201 @@
+//! What a process of a container is: its streams, limits, user, capabilities and filter. The same for the first one and for execs.
+
+use alloc::format;
+use alloc::string::String;
+
+use minke_spec::plan::ProcessPlan;
+use minke_spec::shim::ErrorCode;
+use minke_sys::procfs::Procfs;
+use minke_sys::pty::{self, Terminal};
+use minke_sys::{AsFd, BorrowedFd, Errno, OwnedFd, credentials, descriptor, process as kernel, rooted};
+use rustix::fs::{Mode, OFlags, Uid};
+
+use super::{ChildStreams, Report, Reporter};
+use crate::failure::{self, Result};
+
+/// Makes `streams` the standard ones, after the change of root; a terminal's controlling side is reported.
+pub(super) fn take_streams(
+    streams: ChildStreams,
+    terminal: Option<Terminal>,
+    plan: &ProcessPlan,
+    reporter: &Reporter,
+) -> Result<()> {
+    let words = "setting up the standard streams";
+    match (streams, terminal) {
+        (ChildStreams::Terminal(size), Some(Terminal { controller, user })) => {
+            if let Some((rows, columns)) = size {
+                pty::resize(&controller, rows, columns).map_err(failure::setup(words))?;
+            }
+            pty::take_control(&user).map_err(failure::setup(words))?;
+            reporter.send_with(&Report::Terminal, &[controller.as_fd()]);
+            give_to_user(user.as_fd(), plan);
+            for number in 0..3 {
+                descriptor::install_standard(&user, number).map_err(failure::setup(words))?;
+            }
+            Ok(())
+        }
+        (ChildStreams::Files(files), _) => {
+            for (number, file) in files.iter().enumerate() {
+                install(file, number as i32, plan).map_err(failure::setup(words))?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The null device is taken from the container's own `/dev`, so that nothing of the host's stays open inside.
+fn install(file: &OwnedFd, number: i32, plan: &ProcessPlan) -> minke_sys::Result<()> {
+    if rooted::is_null_device(file)? {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Ok(own) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
+            if rooted::is_null_device(&own)? {
+                return descriptor::install_standard(&own, number);
+            }
+        }
+        return descriptor::install_standard(file, number);
+    }
+    give_to_user(file.as_fd(), plan);
+    descriptor::install_standard(file, number)
+}
+
+/// The user must be able to open `/dev/stdout` anew; a file system that has no owners says no, which does no harm.
+fn give_to_user(file: BorrowedFd<'_>, plan: &ProcessPlan) {
+    let _ = rustix::fs::fchown(file, Some(Uid::from_raw(plan.uid)), None);
+}
+
+/// Writes kernel parameters of the container's own namespaces.
+pub(super) fn write_sysctls(sysctls: &[(String, String)], procfs: &Procfs) -> Result<()> {
+    let mut private = None;
+    for (name, value) in sysctls {
+        let written = match procfs.write_sysctl(name, value) {
+            // Something is mounted over the host's /proc/sys: make an own instance, once.
+            Err(Errno::XDEV | Errno::ROFS) => {
+                if private.is_none() {
+                    private = Some(Procfs::private().map_err(failure::setup("mounting a private proc"))?);
+                }
+                private.as_ref().map_or(Err(Errno::NODEV), |procfs| procfs.write_sysctl(name, value))
+            }
+            result => result,
+        };
+        written.map_err(failure::setup(format!("open /proc/sys/{}", name.replace('.', "/"))))?;
+    }
+    Ok(())
+}
+
+/// Takes on everything that `plan` says but the program itself. The caller is inside the root.
+pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+    set_limits(plan, procfs)?;
+    set_labels(plan, procfs)?;
+    set_scheduling(plan)?;
+    let entered = enter_directory(plan);
+    kernel::close_on_exec_from(3).map_err(failure::setup("closing descriptors"))?;
+    kernel::set_umask(plan.umask.unwrap_or(0o022));
+    // Without no_new_privs loading a filter needs a capability that goes away below; with it, the filter comes last.
+    if !plan.no_new_privileges {
+        load_filter(plan)?;
+    }
+    set_credentials(plan)?;
+    // A directory that only the user may enter (as on a file system that refuses root).
+    match entered {
+        Err(error) if error.errno == Errno::ACCESS.raw_os_error() => enter_directory(plan)?,
+        result => result?,
+    }
+    if plan.no_new_privileges {
+        credentials::set_no_new_privileges().map_err(failure::setup("setting no_new_privs"))?;
+        load_filter(plan)?;
+    }
+    Ok(())
+}
+
+fn set_limits(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+    for (resource, soft, hard) in &plan.rlimits {
+        kernel::set_rlimit(*resource, *soft, *hard)
+            .map_err(failure::setup(format!("error setting rlimit type {resource}")))?;
+    }
+    let Some(wanted) = plan.oom_score_adj else { return Ok(()) };
+    let text = format!("{wanted}");
+    match procfs.write("self/oom_score_adj", &text) {
+        // Lowering it is for the privileged only; what is already right needs no writing.
+        Err(Errno::ACCESS | Errno::PERM) if current_oom_score(procfs).is_some_and(|now| now == wanted) => {
+            Ok(())
+        }
+        result => result.map_err(failure::setup("error setting oom_score_adj")),
+    }
+}
+
+fn current_oom_score(procfs: &Procfs) -> Option<i32> {
+    let bytes = procfs.read("self/oom_score_adj").ok()?;
+    core::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+}
+
+fn set_scheduling(plan: &ProcessPlan) -> Result<()> {
+    if let Some(persona) = plan.personality {
+        kernel::set_personality(persona).map_err(failure::setup("error setting the personality"))?;
+    }
+    if let Some(priority) = plan.io_priority {
+        kernel::set_io_priority(priority).map_err(failure::setup("error setting the I/O priority"))?;
+    }
+    if let Some(wanted) = plan.scheduler {
+        let mut scheduling = kernel::Scheduling::default();
+        (scheduling.policy, scheduling.flags, scheduling.nice) = (wanted.policy, wanted.flags, wanted.nice);
+        (scheduling.priority, scheduling.runtime) = (wanted.priority, wanted.runtime);
+        (scheduling.deadline, scheduling.period) = (wanted.deadline, wanted.period);
+        kernel::set_scheduler(scheduling).map_err(failure::setup("error setting the scheduler"))?;
+    }
+    Ok(())
+}
+
+fn set_labels(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+    if let Some(profile) = &plan.apparmor_profile {
+        let text = format!("exec {profile}");
+        let written = match procfs.write("thread-self/attr/apparmor/exec", &text) {
+            Err(Errno::NOENT) => procfs.write("thread-self/attr/exec", &text),
+            result => result,
+        };
+        written.map_err(failure::setup(format!("unable to apply apparmor profile {profile:?}")))?;
+    }
+    if let Some(label) = &plan.selinux_label {
+        procfs
+            .write("thread-self/attr/exec", label)
+            .map_err(failure::setup(format!("unable to apply selinux label {label:?}")))?;
+    }
+    Ok(())
+}
+
+/// Goes to the working directory and makes sure that it is one inside the root, not one that was reached by a leaked descriptor.
+fn enter_directory(plan: &ProcessPlan) -> Result<()> {
+    let cwd = if plan.cwd.is_empty() { "/" } else { plan.cwd.as_str() };
+    let words = || format!("chdir to cwd ({cwd:?}) set in config.json failed");
+    rustix::process::chdir(cwd).map_err(failure::coded(ErrorCode::WorkingDirectory, words()))?;
+    let reached = rustix::process::getcwd(alloc::vec::Vec::new())
+        .map_err(failure::coded(ErrorCode::WorkingDirectory, words()))?;
+    if reached.as_bytes().first() != Some(&b'/') {
+        return Err(failure::plain(
+            ErrorCode::WorkingDirectory,
+            "current working directory is outside of container mount namespace root -- possible container breakout detected",
+        ));
+    }
+    Ok(())
+}
+
+fn load_filter(plan: &ProcessPlan) -> Result<()> {
+    if plan.seccomp.is_empty() {
+        return Ok(());
+    }
+    credentials::load_filter(&plan.seccomp, plan.seccomp_flags)
+        .map_err(failure::setup("error loading seccomp filter"))
+}
+
+fn set_credentials(plan: &ProcessPlan) -> Result<()> {
+    let sets = plan.capabilities;
+    credentials::bound_capabilities(sets.bounding).map_err(failure::setup("unable to apply bounding set"))?;
+    credentials::keep_capabilities(true).map_err(failure::setup("unable to set keep caps"))?;
+    credentials::set_groups(&plan.groups).map_err(failure::setup("setgroups"))?;
+    credentials::set_gid(plan.gid).map_err(failure::setup("setgid"))?;
+    credentials::set_uid(plan.uid).map_err(failure::setup("setuid"))?;
+    credentials::keep_capabilities(false).map_err(failure::setup("unable to clear keep caps"))?;
+    credentials::set_capabilities(sets.effective, sets.permitted, sets.inheritable)
+        .map_err(failure::setup("unable to apply caps"))?;
+    credentials::set_ambient_capabilities(sets.ambient).map_err(failure::setup("unable to apply ambient set"))
+}

@@ -1,0 +1,197 @@
+//! Everything of the host that a start needs, opened before the child exists, in the caller's mount namespace.
+//!
+//! The child can't do it: the copy of a mount must be made in the namespace where the mount is; a copy that is attached nowhere
+//! can then be attached by the child in its own.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minke_spec::plan::{DeviceNode, MountStep, StartPlan};
+use minke_sys::mount::{self, Change, Extent};
+use minke_sys::procfs::Procfs;
+use minke_sys::{AsFd, OwnedFd, process as kernel, rooted};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::failure::{self, Result};
+
+/// A detached copy of something of the host, to be attached at a target of the same kind.
+pub struct Source {
+    pub(super) mount: OwnedFd,
+    pub(super) is_directory: bool,
+}
+
+/// The opened sources of one start.
+pub struct Sources {
+    pub(super) root: OwnedFd,
+    /// Per mount step what it binds, in order; empty for other steps.
+    pub(super) mounts: Vec<Vec<Source>>,
+    /// Per device what it binds.
+    pub(super) devices: Vec<Option<Source>>,
+    /// The host's verified null device, if something is to be masked.
+    pub(super) null: Option<Source>,
+    /// Namespaces to join: kind and descriptor.
+    pub(super) namespaces: Vec<(u64, OwnedFd)>,
+    /// The `tasks` files of the v1 control groups.
+    pub(super) tasks: Vec<OwnedFd>,
+    /// The cgroup2 directory.
+    pub(super) cgroup: Option<OwnedFd>,
+    pub(super) procfs: Procfs,
+}
+
+impl Sources {
+    /// Opens everything that `plan` names; `root` is the root file system as a detached mount unless the plan names a path.
+    pub fn open(plan: &StartPlan, root: Option<OwnedFd>) -> Result<Self> {
+        let root = match (&plan.root.path, root) {
+            (Some(path), _) => mount::copy_path(path, Extent::Tree)
+                .map_err(failure::setup(format!("error mounting {path:?} as root file system")))?,
+            (None, Some(root)) => root,
+            (None, None) => {
+                return Err(failure::plain(
+                    minke_spec::shim::ErrorCode::Setup,
+                    "no root file system was given",
+                ));
+            }
+        };
+        make_private(&root).map_err(failure::setup("making the root file system private"))?;
+        let procfs = Procfs::host().map_err(failure::setup("opening /proc"))?;
+        let null = (!plan.masked_paths.is_empty()).then(open_null).transpose()?;
+        Ok(Self {
+            root,
+            mounts: plan.mounts.iter().map(|step| open_mount(step, &procfs)).collect::<Result<_>>()?,
+            devices: plan.devices.iter().map(open_device).collect::<Result<_>>()?,
+            null,
+            namespaces: plan
+                .namespaces
+                .join
+                .iter()
+                .map(|(kind, path)| Ok((*kind, open_namespace(path)?)))
+                .collect::<Result<_>>()?,
+            tasks: open_tasks(&plan.cgroup.v1)?,
+            cgroup: plan.cgroup.v2.as_deref().map(open_cgroup).transpose()?,
+            procfs,
+        })
+    }
+}
+
+impl Sources {
+    /// The root file system.
+    pub fn root_fd(&self) -> &OwnedFd {
+        &self.root
+    }
+}
+
+/// A copy of a shared mount is in its original's peer group until it is told otherwise.
+fn make_private(mount: &OwnedFd) -> minke_sys::Result<()> {
+    mount::change(mount, Change { propagation: mount::PRIVATE, recursive: true, ..Change::default() })
+}
+
+fn open_namespace(path: &str) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failure::setup(format!("error opening namespace {path:?}")))
+}
+
+/// Opens the `tasks` files of v1 control groups.
+pub(super) fn open_tasks(directories: &[String]) -> Result<Vec<OwnedFd>> {
+    let open = |path: &String| {
+        rustix::fs::open(format!("{path}/tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failure::setup(format!("error opening control group {path:?}")))
+    };
+    directories.iter().map(open).collect()
+}
+
+/// Opens a cgroup2 directory to be born in.
+pub(super) fn open_cgroup(path: &str) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failure::setup(format!("error opening control group {path:?}")))
+}
+
+fn open_mount(step: &MountStep, procfs: &Procfs) -> Result<Vec<Source>> {
+    match step {
+        MountStep::Filesystem { .. } => Ok(Vec::new()),
+        MountStep::Bind { source, target, recursive, .. } => {
+            let words = || format!("error mounting {source:?} to rootfs at {target:?}");
+            let extent = if *recursive { Extent::Tree } else { Extent::One };
+            let opened = copy(source, extent).map_err(failure::setup(words()))?;
+            change_bind(&opened.mount, step, procfs).map_err(failure::setup(words()))?;
+            Ok(alloc::vec![opened])
+        }
+        MountStep::Cgroup { binds, target, .. } => {
+            let open = |path: &String| {
+                let words = || format!("error mounting {path:?} to rootfs at {target:?}");
+                let opened = copy(path, Extent::One).map_err(failure::setup(words()))?;
+                make_private(&opened.mount).map_err(failure::setup(words()))?;
+                Ok(opened)
+            };
+            binds.iter().map(open).collect()
+        }
+    }
+}
+
+/// Gives a detached bind its attributes, owners and propagation while only the caller sees it.
+fn change_bind(mount: &OwnedFd, step: &MountStep, procfs: &Procfs) -> minke_sys::Result<()> {
+    let MountStep::Bind { set, clear, set_recursive, clear_recursive, propagation, id_map, .. } = step else {
+        return Ok(());
+    };
+    if *set_recursive != 0 || *clear_recursive != 0 {
+        let change =
+            Change { set: *set_recursive, clear: *clear_recursive, recursive: true, ..Change::default() };
+        mount::change(mount, change)?;
+    }
+    if *set != 0 || *clear != 0 {
+        mount::change(mount, Change { set: *set, clear: *clear, ..Change::default() })?;
+    }
+    if let Some(map) = id_map {
+        let namespace = super::user_namespace(procfs, &map.uid, &map.gid)?;
+        mount::change(mount, Change { idmap: Some(namespace.as_fd()), ..Change::default() })?;
+    }
+    if *propagation != 0 {
+        let recursive = propagation & mount::RECURSIVE != 0;
+        let propagation = propagation & !mount::RECURSIVE;
+        mount::change(mount, Change { propagation, recursive, ..Change::default() })?;
+    }
+    Ok(())
+}
+
+fn copy(path: &str, extent: Extent) -> minke_sys::Result<Source> {
+    let mount = mount::copy_path(path, extent)?;
+    let is_directory = rooted::kind(&mount)? == FileType::Directory;
+    Ok(Source { mount, is_directory })
+}
+
+fn open_device(device: &DeviceNode) -> Result<Option<Source>> {
+    let Some(path) = &device.bind else { return Ok(None) };
+    let words = || format!("error mounting {path:?} to rootfs at {:?}", device.path);
+    let opened = copy(path, Extent::One).map_err(failure::setup(words()))?;
+    make_private(&opened.mount).map_err(failure::setup(words()))?;
+    Ok(Some(opened))
+}
+
+fn open_null() -> Result<Source> {
+    let words = "error opening the host's /dev/null";
+    let opened = copy("/dev/null", Extent::One).map_err(failure::setup(words))?;
+    if !rooted::is_null_device(&opened.mount).map_err(failure::setup(words))? {
+        return Err(failure::setup(words)(minke_sys::Errno::NODEV));
+    }
+    make_private(&opened.mount).map_err(failure::setup(words))?;
+    Ok(opened)
+}
+
+/// Joins the v1 control groups: a process that writes 0 moves itself, which needs no waiting.
+pub(super) fn join_v1(tasks: &[OwnedFd]) -> Result<()> {
+    for file in tasks {
+        rustix::io::write(file, b"0")
+            .map_err(failure::setup("error joining the container's control groups"))?;
+    }
+    Ok(())
+}
+
+/// Joins namespaces, the user namespace first: it decides what is allowed in the others.
+pub(super) fn join_namespaces(namespaces: &[(u64, OwnedFd)], skip: u64) -> Result<()> {
+    let user = u64::from(kernel::CLONE_NEWUSER);
+    let (first, rest): (Vec<_>, Vec<_>) = namespaces.iter().partition(|(kind, _)| *kind == user);
+    for (kind, fd) in first.into_iter().chain(rest).filter(|(kind, _)| kind & skip == 0) {
+        kernel::join_namespaces(fd, *kind).map_err(failure::setup("error joining a namespace"))?;
+    }
+    Ok(())
+}

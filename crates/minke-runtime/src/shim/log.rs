@@ -1,0 +1,281 @@
+//! A container's json-file log: lines are split and written as dockerd does it, in large writes, and the file is rotated
+//! (Docker's json-file driver; parts of a long line have 16 KiB and no newline).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minke_spec::shim::LogSettings;
+use minke_sys::{OwnedFd, descriptor};
+use rustix::fs::{Mode, OFlags};
+
+use super::json_line;
+use crate::failure::{self, Result};
+
+/// The longest part of a line in one entry.
+const PART_BYTES: usize = 16 * 1024;
+
+/// From this size on the buffer is written out.
+const WRITE_BYTES: usize = 128 * 1024;
+
+/// The names of the streams in the log.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
+
+/// The log file and what isn't in it yet.
+pub struct Log {
+    path: String,
+    max_size: Option<u64>,
+    max_file: u32,
+    attributes: Option<String>,
+    /// `None` after a failed rotation, until the next attempt.
+    file: Option<OwnedFd>,
+    size: u64,
+    /// The begun line of each stream.
+    begun: [Vec<u8>; 2],
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log; `None` if none is wanted.
+    pub fn open(settings: LogSettings) -> Result<Option<Self>> {
+        let LogSettings::JsonFile { path, max_size, max_file, attributes } = settings else {
+            return Ok(None);
+        };
+        let words = || format!("error opening the log {path:?}");
+        let file = open_file(&path, OFlags::empty()).map_err(failure::setup(words()))?;
+        let size = rustix::fs::fstat(&file).map_err(failure::setup(words()))?.st_size as u64;
+        let (begun, buffer) = Default::default();
+        let file = Some(file);
+        Ok(Some(Self { path, max_size, max_file: max_file.max(1), attributes, file, size, begun, buffer }))
+    }
+
+    /// Adds what a stream (0: standard output, 1: standard error) has given; whole lines are in the file afterwards.
+    pub fn append(&mut self, stream: usize, mut bytes: &[u8], now_ns: u64) {
+        let tail = json_line::tail(STREAMS[stream], self.attributes.as_deref(), now_ns);
+        while !bytes.is_empty() {
+            let room = PART_BYTES - self.begun[stream].len();
+            let window = &bytes[..room.min(bytes.len())];
+            match find_newline(window) {
+                Some(end) => {
+                    self.entry(stream, &bytes[..end], true, &tail);
+                    bytes = &bytes[end + 1..];
+                }
+                None if window.len() == room => {
+                    self.entry(stream, window, false, &tail);
+                    bytes = &bytes[room..];
+                }
+                None => {
+                    self.begun[stream].extend_from_slice(window);
+                    break;
+                }
+            }
+        }
+        self.flush();
+    }
+
+    /// Writes what a stream had begun when it ended.
+    pub fn end(&mut self, stream: usize, now_ns: u64) {
+        if !self.begun[stream].is_empty() {
+            let tail = json_line::tail(STREAMS[stream], self.attributes.as_deref(), now_ns);
+            self.entry(stream, &[], false, &tail);
+            self.flush();
+        }
+        self.begun[stream] = Vec::new();
+    }
+
+    /// Gives back the memory of an idle log.
+    pub fn shrink(&mut self) {
+        self.buffer = Vec::new();
+        for begun in &mut self.begun {
+            begun.shrink_to_fit();
+        }
+    }
+
+    fn entry(&mut self, stream: usize, text: &[u8], newline: bool, tail: &[u8]) {
+        self.rotate_if_full();
+        let begun = core::mem::take(&mut self.begun[stream]);
+        let needed = json_line::bound(begun.len() + text.len()) + tail.len();
+        if self.buffer.len() + needed > self.buffer.capacity() {
+            self.make_room(needed);
+        }
+        self.buffer.extend_from_slice(json_line::HEAD);
+        json_line::escape_joined(&begun, text, &mut self.buffer);
+        if newline {
+            self.buffer.extend_from_slice(b"\\n");
+        }
+        self.buffer.extend_from_slice(tail);
+        // Keep the memory: the next line of this stream is likely to be begun soon.
+        self.begun[stream] = begun;
+        self.begun[stream].clear();
+    }
+
+    fn make_room(&mut self, needed: usize) {
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush();
+        }
+        if self.buffer.capacity() < WRITE_BYTES {
+            self.buffer.reserve_exact(2 * WRITE_BYTES);
+        } else {
+            self.flush();
+            self.buffer.reserve(needed);
+        }
+    }
+
+    /// Docker looks at the size before it writes an entry, so a file may exceed it by one.
+    fn rotate_if_full(&mut self) {
+        if self.max_size.is_some_and(|max| self.size + self.buffer.len() as u64 >= max) {
+            self.flush();
+            self.rotate();
+        }
+    }
+
+    fn rotate(&mut self) {
+        for number in (1..self.max_file).rev() {
+            let from = if number == 1 { self.path.clone() } else { format!("{}.{}", self.path, number - 1) };
+            let _ = rustix::fs::rename(from.as_str(), format!("{}.{number}", self.path).as_str());
+        }
+        self.file = open_file(&self.path, OFlags::TRUNC).ok();
+        self.size = 0;
+    }
+
+    /// Writes the buffer. What can't be written (a full disk) is lost, but no torn line stays, and the container goes on.
+    fn flush(&mut self) {
+        if self.file.is_none() {
+            self.file = open_file(&self.path, OFlags::empty()).ok();
+        }
+        if let Some(file) = &self.file {
+            let mut written = self.buffer.len();
+            if let Err((done, _)) = descriptor::write_all(file, &self.buffer) {
+                written =
+                    self.buffer[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                let _ = rustix::fs::ftruncate(file, self.size + written as u64);
+            }
+            self.size += written as u64;
+        }
+        self.buffer.clear();
+    }
+}
+
+fn open_file(path: &str, more: OFlags) -> minke_sys::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags | more, Mode::from_raw_mode(0o640))
+}
+
+fn find_newline(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut done = 0;
+    for word in bytes.chunks_exact(8) {
+        let word =
+            u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
+        let word = word ^ (ONES * u64::from(b'\n'));
+        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if found != 0 {
+            return Some(done + (found.trailing_zeros() / 8) as usize);
+        }
+        done += 8;
+    }
+    bytes[done..].iter().position(|&byte| byte == b'\n').map(|place| done + place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(std::path::PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("minke-log-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn log(&self, max_size: Option<u64>, max_file: u32, attributes: Option<&str>) -> Log {
+            let path = self.0.join("x-json.log").to_str().unwrap().to_owned();
+            let attributes = attributes.map(str::to_owned);
+            Log::open(LogSettings::JsonFile { path, max_size, max_file, attributes }).unwrap().unwrap()
+        }
+
+        fn read(&self, name: &str) -> String {
+            std::fs::read_to_string(self.0.join(name)).unwrap_or_default()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_entry_however_it_was_read() {
+        let scratch = Scratch::new("line");
+        let mut log = scratch.log(None, 1, Some("{\"tag\":\"t\"}"));
+        log.append(0, b"hel", 0);
+        log.append(1, b"err\n", 1_000_000_000);
+        log.append(0, b"lo\n\n", 2_000_000_000);
+        assert_eq!(
+            scratch.read("x-json.log"),
+            "{\"log\":\"err\\n\",\"stream\":\"stderr\",\"attrs\":{\"tag\":\"t\"},\"time\":\"1970-01-01T00:00:01Z\"}\n\
+             {\"log\":\"hello\\n\",\"stream\":\"stdout\",\"attrs\":{\"tag\":\"t\"},\"time\":\"1970-01-01T00:00:02Z\"}\n\
+             {\"log\":\"\\n\",\"stream\":\"stdout\",\"attrs\":{\"tag\":\"t\"},\"time\":\"1970-01-01T00:00:02Z\"}\n"
+        );
+    }
+
+    fn texts(log: &str) -> Vec<String> {
+        log.lines()
+            .map(|line| {
+                line.split("\",\"stream\"").next().unwrap().trim_start_matches("{\"log\":\"").to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn long_lines_are_split_after_16_kib_and_the_end_without_newline_is_kept() {
+        for chunk in [1000, 16384, 65536] {
+            let scratch = Scratch::new("long");
+            let mut log = scratch.log(None, 1, None);
+            let text = [vec![b'a'; 16384], b"\n".to_vec(), vec![b'b'; 40000], b"\nend".to_vec()].concat();
+            for part in text.chunks(chunk) {
+                log.append(0, part, 0);
+            }
+            log.end(0, 0);
+            let lengths: Vec<usize> = texts(&scratch.read("x-json.log")).iter().map(String::len).collect();
+            assert_eq!(lengths, [16384, 2, 16384, 16384, 7234, 3]);
+        }
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_before_the_next_entry() {
+        let scratch = Scratch::new("rotate");
+        let mut log = scratch.log(Some(100), 3, None);
+        for number in 0..10 {
+            log.append(0, format!("{number}\n").as_bytes(), 0);
+        }
+        let of = |name: &str| texts(&scratch.read(name)).concat();
+        assert_eq!(
+            [of("x-json.log"), of("x-json.log.1"), of("x-json.log.2")],
+            ["8\\n9\\n", "6\\n7\\n", "4\\n5\\n"]
+        );
+        assert!(!scratch.0.join("x-json.log.3").exists());
+    }
+
+    #[test]
+    fn with_one_file_a_full_one_is_emptied() {
+        let scratch = Scratch::new("one");
+        let mut log = scratch.log(Some(100), 1, None);
+        log.append(0, b"a\nb\nc\n", 0);
+        assert_eq!(texts(&scratch.read("x-json.log")), ["c\\n"]);
+    }
+
+    #[test]
+    fn newlines_are_found_at_every_place() {
+        for place in 0..40 {
+            let mut text = [b'\x8a'; 40];
+            text[place] = b'\n';
+            assert_eq!(find_newline(&text), Some(place));
+        }
+        assert_eq!(find_newline(&[b'\x0b'; 40]), None);
+    }
+}
