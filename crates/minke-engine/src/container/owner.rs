@@ -145,8 +145,7 @@ impl Owner {
                 Wake::Shim(event) => self.hear(event).await,
                 Wake::StopDeadline => {
                     self.stop_deadline = None;
-                    // A shim that is gone is heard of next.
-                    let _ = self.signal(SIGKILL).await;
+                    self.kill_now().await;
                 }
                 Wake::Backoff => {
                     self.backoff = None;
@@ -221,8 +220,10 @@ impl Owner {
         };
         if running {
             self.emit("kill", &[("signal", signal.to_string())]);
-            let _ = self.signal(if timeout_s == 0 { SIGKILL } else { signal }).await;
-            if timeout_s > 0 {
+            let _ = self.signal(signal).await;
+            if timeout_s == 0 {
+                self.kill_now().await;
+            } else if timeout_s > 0 {
                 let deadline = Instant::now() + Duration::from_secs(timeout_s.unsigned_abs());
                 self.stop_deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
             }
@@ -355,9 +356,7 @@ impl Owner {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Launch => effects.extend(self.launch().await),
-                Effect::Kill => {
-                    let _ = self.signal(SIGKILL).await;
-                }
+                Effect::Kill => self.kill_now().await,
                 Effect::ArmBackoff(delay) => self.backoff = Some(Box::pin(tokio::time::sleep(delay))),
                 Effect::CancelBackoff => self.backoff = None,
                 Effect::Teardown(generation) => teardown::after_run(&self.shared, &self.record, generation).await,
@@ -441,6 +440,12 @@ impl Owner {
                 self.decide(Event::RemoveFailed, "remove").unwrap_or_default()
             }
         }
+    }
+
+    async fn kill_now(&self) {
+        self.emit("kill", &[("signal", SIGKILL.to_string())]);
+        // A shim that is gone is heard of next.
+        let _ = self.signal(SIGKILL).await;
     }
 
     async fn signal(&self, signal: i32) -> Result<(), RequestError> {

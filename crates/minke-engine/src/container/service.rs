@@ -102,6 +102,7 @@ impl Engine {
                 view.removed || (ended && settled && (!restart || !matches!(view.lifecycle.state, State::Running(_)) || view.lifecycle.generation > before.lifecycle.generation))
             })
             .await;
+        self.emit(if restart { "restart" } else { "stop" }, &after, &[]);
         if restart && !after.removed && !after.is_running() && after.lifecycle.generation > before.lifecycle.generation {
             // A program that ended at once is a restart that worked; one that could not be started is not.
             if let Some(exit) = after.last_exit.as_ref().filter(|exit| !exit.error.is_empty()) {
@@ -166,7 +167,15 @@ impl Engine {
         let Some(shim) = &view.shim else {
             return Err(Error::conflict(format!("Container {} is not running", view.record.id)));
         };
-        shim.request(&resize(None, query), &[]).await.map(|_| ()).map_err(|error| error.into_error("resizing the terminal"))
+        shim.request(&resize(None, query), &[]).await.map_err(|error| error.into_error("resizing the terminal"))?;
+        self.emit("resize", &view, &[("height", query.height.to_string()), ("width", query.width.to_string())]);
+        Ok(())
+    }
+
+    fn emit(&self, action: &str, view: &View, extra: &[(&str, String)]) {
+        let mut attributes = view.record.event_attributes();
+        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        self.shared.events.emit("container", action, &view.record.id, attributes);
     }
 
     /// `POST /containers/{id}/wait`: what is wrong with the request is told at once, the outcome when it comes.
@@ -233,6 +242,7 @@ impl Engine {
             prefix: Vec::new(),
             detach_keys: attach::detach_keys(&query.detach_keys)?,
         };
+        self.emit("attach", &view, &[]);
         let replay = if query.logs { Some(self.replay(&container, query)) } else { None };
         Ok(Attachment { tty: config.tty && !exit_frames, container, request, replay, replay_only: !query.stream })
     }

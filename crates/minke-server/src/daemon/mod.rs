@@ -81,7 +81,7 @@ async fn serve(settings: Settings, shim: &'static [u8]) -> Result<()> {
             key: files.key.clone(),
             client_ca: files.client_ca.clone(),
         });
-        listeners.push(Listener::bind(host, tls).await?);
+        listeners.push(Listener::bind_for_group(host, tls, settings.group.as_deref()).await?);
         tracing::info!(%host, "listening");
     }
     tell_ready(settings.ready_fd);
