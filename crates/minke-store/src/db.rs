@@ -93,6 +93,8 @@ pub(crate) enum Write<'a> {
 pub(crate) struct Database {
     redb: redb::Database,
     boot: PathBuf,
+    /// The kernel's name for this boot.
+    pub(crate) boot_id: String,
 }
 
 impl Database {
@@ -106,7 +108,7 @@ impl Database {
         }
         migrate(&redb, &path)?;
         let boot = open_boot_records(exec_root)?;
-        Ok(Self { redb, boot })
+        Ok(Self { redb, boot, boot_id: boot_id()? })
     }
 
     pub(crate) fn put(&self, table: Table, id: &str, bytes: &[u8], keep: Keep) -> Result<()> {
@@ -242,7 +244,11 @@ fn migrate(redb: &redb::Database, path: &Path) -> Result<()> {
     for table in Table::ALL {
         transaction.open_table(table.definition()).with_context(failed)?;
     }
-    transaction.open_table(META).with_context(failed)?.insert("schema", SCHEMA_VERSION).with_context(failed)?;
+    transaction
+        .open_table(META)
+        .with_context(failed)?
+        .insert("schema", SCHEMA_VERSION)
+        .with_context(failed)?;
     transaction.commit().with_context(failed)
 }
 

@@ -27,10 +27,12 @@
 //! | [`Store::load`], [`Store::import`], [`Store::save`] | archives in and out |
 //! | [`Store::create_rw`], [`Store::rootfs`], [`Store::remove_rw`], [`Store::rw_ids`] | a container's own layer |
 //! | [`Store::unpack_layer`] | one layer from a reader (pull, build) |
+//! | [`Store::lease`], [`Store::collect`] | what comes in is not collected while a lease lives |
 //! | [`Store::settle`] | waits until everything staged is durable and the trash is empty (tests, shutdown) |
 
 mod archive;
 mod change;
+mod collect;
 mod db;
 mod image;
 mod layer;
@@ -38,16 +40,19 @@ mod record;
 mod snapshot;
 mod store;
 mod trash;
+mod tree;
 
 pub use archive::compression::Compression;
-pub use change::{Change, parse_changes};
+pub use change::{Change, apply_changes, parse_changes};
+pub use collect::Lease;
 pub use db::{Keep, Table};
 pub use image::history::HistoryEntry;
 pub use image::import::ImportOptions;
 pub use image::load::{LoadEvent, LoadOptions, Loaded};
-pub use image::remove::{ContainerUse, RemoveOptions, Removal, Removed};
+pub use image::remove::{ContainerUse, Removal, RemoveOptions, Removed};
 pub use image::{Image, ImageEvent, ImageEventKind};
+pub use layer::LayerInfo;
+pub use layer::intake::UnpackRequest;
 pub use layer::limits::Limits;
-pub use layer::{LayerInfo, UnpackRequest};
 pub use snapshot::{RootFs, SnapshotKind};
 pub use store::{Options, Store};

@@ -42,6 +42,9 @@ pub(crate) struct LayerRecord {
     pub tar_size: u64,
     /// The bytes in its regular files, a hard link counted once.
     pub size: u64,
+    /// Whether it hides everything below, because its root is opaque.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque_root: bool,
     /// The boot in which it was unpacked, while its files may not be on disk; `None` when they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
@@ -69,6 +72,7 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, id: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::system(format!("the record of {what} {id} cannot be read")).with_source(error))
+    serde_json::from_slice(bytes).map_err(|error| {
+        Error::system(format!("the record of {what} {id} cannot be read")).with_source(error)
+    })
 }

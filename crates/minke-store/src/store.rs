@@ -1,6 +1,7 @@
 //! [`Store`]: what is open, and the order in which it opens.
 
-use crate::db::{Database, Keep, Table};
+use crate::collect::Gate;
+use crate::db::{Database, Keep, Table, Write};
 use crate::image::catalog::Catalog;
 use crate::layer::Layers;
 use crate::layer::limits::Limits;
@@ -9,7 +10,8 @@ use crate::trash::Trash;
 use minke_content::ContentStore;
 use minke_model::{Context, Platform, Result};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -48,12 +50,22 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) db: Arc<Database>,
     pub(crate) content: ContentStore,
-    pub(crate) layers: Layers,
+    pub(crate) layers: Arc<Layers>,
     pub(crate) snapshots: Snapshots,
     pub(crate) catalog: Catalog,
     pub(crate) trash: Arc<Trash>,
     /// Held by whatever changes images, tags or layer roots: decisions and their transaction are one step.
     pub(crate) change: Mutex<()>,
+    pub(crate) gate: Gate,
+    sync: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let thread = self.sync.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // It has told of its failure itself.
+        let _ = thread.map(JoinHandle::join);
+    }
 }
 
 impl Store {
@@ -71,20 +83,23 @@ impl Store {
             Some(kind) => kind,
             None => SnapshotKind::probe(&data_root)?,
         };
-        let layers = Layers::open(&data_root, kind, options.limits.clone(), Arc::clone(&db), content.clone(), &trash)?;
+        let limits = options.limits.clone();
+        let layers = Layers::open(&data_root, kind, limits, Arc::clone(&db), content.clone(), &trash)?;
         let snapshots = Snapshots::open(&data_root, kind, Arc::clone(&db), Arc::clone(&trash))?;
-        let catalog = Catalog::load(&db, &content)?;
+        let catalog = Catalog::load(Arc::clone(&db), &content, &layers)?;
         let inner = Inner {
             data_root,
             platform: options.platform,
             limits: options.limits,
             db,
             content,
-            layers,
+            layers: Arc::new(layers),
             snapshots,
             catalog,
             trash,
             change: Mutex::new(()),
+            gate: Gate::default(),
+            sync: Mutex::new(None),
         };
         let store = Self { inner: Arc::new(inner) };
         store.collect()?;
@@ -124,18 +139,49 @@ impl Store {
     /// Writes a container's record and, with [`Keep::Durable`], which layers its own layer stands on,
     /// in one transaction.
     pub fn put_container(&self, id: &str, bytes: &[u8], keep: Keep) -> Result<()> {
-        let rw = self.inner.snapshots.record(id);
-        self.inner.db.put_with(Table::Containers, id, bytes, keep, rw.as_deref().map(|rw| (Table::Rw, rw)))
+        let rw = self.inner.snapshots.unrecorded(id);
+        self.inner.db.put_with(
+            Table::Containers,
+            id,
+            bytes,
+            keep,
+            rw.as_deref().map(|rw| (Table::Rw, rw)),
+        )?;
+        if keep == Keep::Durable {
+            self.inner.snapshots.set_recorded(id, true);
+        }
+        Ok(())
     }
 
     /// Deletes a container's record. Its own layer is removed by [`Self::remove_rw`].
     pub fn delete_container(&self, id: &str) -> Result<()> {
+        if self.inner.snapshots.set_recorded(id, false) {
+            return self
+                .inner
+                .db
+                .write(&[Write::Delete(Table::Containers, id), Write::Delete(Table::Rw, id)]);
+        }
         self.inner.db.delete(Table::Containers, id)
     }
 
     /// Every container's record, by id.
     pub fn containers(&self) -> Result<Vec<(String, Vec<u8>)>> {
         self.inner.db.list(Table::Containers)
+    }
+
+    /// Brings what is staged to disk in the background; an earlier such thread is waited for.
+    pub(crate) fn make_durable_later(&self) {
+        let mut running = self.inner.sync.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = running.take();
+        let layers = Arc::clone(&self.inner.layers);
+        let thread = std::thread::Builder::new().name("minke-sync".to_owned());
+        let spawned = thread.spawn(move || {
+            let _ = earlier.map(JoinHandle::join);
+            if let Err(error) = layers.make_durable() {
+                tracing::warn!(%error, "layers stay staged");
+            }
+        });
+        *running = spawned.ok();
     }
 
     /// Waits until what is staged is durable and the trash is empty.

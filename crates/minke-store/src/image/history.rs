@@ -44,13 +44,21 @@ impl Store {
             });
         }
         entries.reverse();
-        let mut current = Some((image.id.clone(), image.tags.iter().map(|tag| tag.familiar()).collect(), image.parent.clone()));
+        let mut current = Some((
+            image.id.clone(),
+            image.tags.iter().map(|tag| tag.familiar()).collect(),
+            image.parent.clone(),
+        ));
         for entry in &mut entries {
             let Some((id, tags, parent)) = current else { break };
             entry.id = Some(id);
             entry.tags = tags;
             current = parent.and_then(|parent| self.image_by_id(&parent)).map(|parent| {
-                (parent.id.clone(), parent.tags.iter().map(|tag| tag.familiar()).collect(), parent.parent.clone())
+                (
+                    parent.id.clone(),
+                    parent.tags.iter().map(|tag| tag.familiar()).collect(),
+                    parent.parent.clone(),
+                )
             });
         }
         entries

@@ -1,13 +1,28 @@
 //! Snapshots: what a container's root is made of. One contract, two kinds: overlay and plain copy.
-//! Mounts nothing: the engine does.
+//! Mounts nothing: the engine does. A snapshot stands on layers that nobody changes.
+//!
+//! The contract, which `contract_tests` runs against both:
+//! what a container sees is what unpacking its image's layers in order would give; what it writes is seen
+//! by it alone; after a removal nothing is left; any step may be repeated.
 
-use crate::db::{Database, Keep};
+pub(crate) mod copy;
+pub(crate) mod overlay;
+pub(crate) mod probe;
+
+#[cfg(test)]
+mod contract_tests;
+
+use crate::db::{Database, Keep, Table};
 use crate::image::Image;
+use crate::layer::Layers;
+use crate::record::{RwRecord, decode, encode};
 use crate::store::Store;
 use crate::trash::Trash;
-use minke_model::Result;
+use minke_model::{Context, Digest, Error, Result};
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How containers' file systems are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +40,6 @@ impl SnapshotKind {
             Self::Overlay => "overlay2",
             Self::Copy => "vfs",
         }
-    }
-
-    pub(crate) fn probe(_data_root: &Path) -> Result<Self> {
-        Ok(Self::Overlay)
     }
 }
 
@@ -50,18 +61,131 @@ pub enum RootFs {
     Directory(PathBuf),
 }
 
-pub(crate) struct Snapshots {}
+/// The containers' own layers of one data root.
+pub(crate) struct Snapshots {
+    kind: SnapshotKind,
+    directory: PathBuf,
+    trash: Arc<Trash>,
+    own: Mutex<BTreeMap<String, Own>>,
+}
+
+/// One container's own layer.
+#[derive(Clone)]
+struct Own {
+    record: RwRecord,
+    keep: Keep,
+    /// Whether the database has the record.
+    recorded: bool,
+}
 
 impl Snapshots {
-    pub(crate) fn open(_data_root: &Path, _kind: SnapshotKind, _db: Arc<Database>, _trash: Arc<Trash>) -> Result<Self> {
-        Ok(Self {})
+    pub(crate) fn open(
+        data_root: &Path,
+        kind: SnapshotKind,
+        db: Arc<Database>,
+        trash: Arc<Trash>,
+    ) -> Result<Self> {
+        let directory = data_root.join("rw");
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let mut own = BTreeMap::new();
+        for (id, bytes) in db.list(Table::Rw)? {
+            let record = decode("the own layer of container", &id, &bytes)?;
+            own.insert(id, Own { record, keep: Keep::Durable, recorded: true });
+        }
+        // Those that were to end with the boot, and those whose container was never recorded.
+        for entry in
+            fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))?
+        {
+            let entry = entry.with_context(|| format!("cannot list {}", directory.display()))?;
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if own.contains_key(&id) {
+                continue;
+            }
+            match read_note(&entry.path(), &db.boot_id) {
+                Some(record) => drop(own.insert(id, Own { record, keep: Keep::Boot, recorded: false })),
+                None => trash.take(&entry.path())?,
+            }
+        }
+        Ok(Self { kind, directory, trash, own: Mutex::new(own) })
     }
+
     pub(crate) fn kind(&self) -> SnapshotKind {
-        SnapshotKind::Overlay
+        self.kind
     }
-    pub(crate) fn record(&self, _id: &str) -> Option<Vec<u8>> {
-        None
+
+    /// The record to write with a container's own, unless the database has it.
+    pub(crate) fn unrecorded(&self, id: &str) -> Option<Vec<u8>> {
+        self.own().get(id).filter(|own| !own.recorded).map(|own| encode(&own.record))
     }
+
+    /// Notes that the database has the record of a container's own layer, or has it no more; says what was so.
+    pub(crate) fn set_recorded(&self, id: &str, recorded: bool) -> bool {
+        self.own().get_mut(id).is_some_and(|own| std::mem::replace(&mut own.recorded, recorded))
+    }
+
+    /// The layers that containers stand on.
+    pub(crate) fn chains_in_use(&self) -> Vec<Vec<Digest>> {
+        self.own().values().map(|own| own.record.layers.clone()).collect()
+    }
+
+    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, id: &str) -> Result<PathBuf> {
+        match id.is_empty() || id.starts_with('.') || id.contains('/') {
+            true => Err(Error::system(format!("{id:?} cannot name a container's layer"))),
+            false => Ok(self.directory.join(id)),
+        }
+    }
+
+    fn create(&self, id: &str, record: RwRecord, keep: Keep, layers: &Layers, boot_id: &str) -> Result<()> {
+        let place = self.place(id)?;
+        if self.own().contains_key(id) {
+            return Err(Error::conflict(format!("container {id} has a layer of its own already")));
+        }
+        self.trash.take(&place)?;
+        let made = match self.kind {
+            SnapshotKind::Overlay => overlay::create(&place, &record.layers, layers),
+            SnapshotKind::Copy => copy::create(&place, &record.layers, layers),
+        };
+        let made = made.and_then(|()| write_note(&place, &record, boot_id));
+        if let Err(error) = made {
+            self.trash.take(&place)?;
+            return Err(error);
+        }
+        self.own().insert(id.to_owned(), Own { record, keep, recorded: false });
+        Ok(())
+    }
+
+    fn rootfs(&self, id: &str, layers: &Layers) -> Result<RootFs> {
+        let own = self.own().get(id).cloned();
+        let own = own.ok_or_else(|| Error::not_found(format!("container {id} has no layer of its own")))?;
+        let place = self.place(id)?;
+        match self.kind {
+            SnapshotKind::Overlay => overlay::rootfs(&place, &own.record.layers, own.keep, layers),
+            SnapshotKind::Copy => copy::rootfs(&place, &own.record.layers, layers),
+        }
+    }
+
+    fn remove(&self, id: &str) -> Result<Option<Own>> {
+        let place = self.place(id)?;
+        self.trash.take(&place)?;
+        Ok(self.own().remove(id))
+    }
+}
+
+/// The note beside a container's own layer, for one that no database record tells of: the boot, then the
+/// layers. It is believed in the same boot only, in which no write of it can have been lost.
+fn write_note(place: &Path, record: &RwRecord, boot_id: &str) -> Result<()> {
+    let text = format!("{boot_id}\n{}", String::from_utf8_lossy(&encode(record)));
+    fs::write(place.join("note"), text).with_context(|| format!("cannot write {}/note", place.display()))
+}
+
+fn read_note(place: &Path, boot_id: &str) -> Option<RwRecord> {
+    let text = fs::read_to_string(place.join("note")).ok()?;
+    let (boot, record) = text.split_once('\n')?;
+    (boot == boot_id).then(|| serde_json::from_str(record).ok()).flatten()
 }
 
 impl Store {
@@ -69,26 +193,38 @@ impl Store {
     /// the image is removed. Call it before [`Self::put_container`], which makes it durable.
     /// [`Keep::Boot`] says that nothing of it is wanted after a power cut (`run --rm`).
     pub fn create_rw(&self, id: &str, image: &Image, keep: Keep) -> Result<()> {
-        let _ = (id, image, keep);
-        unimplemented!()
+        // While this lease lives, no layer below is collected.
+        let _lease = self.lease();
+        let inner = &self.inner;
+        if let Some(gone) = image.layers.iter().find(|layer| inner.layers.record(layer).is_none()) {
+            return Err(Error::not_found(format!("layer {gone} of image {} is not here", image.id)));
+        }
+        let record = RwRecord { layers: image.layers.clone() };
+        inner.snapshots.create(id, record, keep, &inner.layers, &inner.db.boot_id)
     }
 
     /// What to mount as the root of container `id`. Makes directories that a power cut took and clears
-    /// overlay's mark of an unclean volatile mount; call it before every mount.
+    /// overlay's mark of an unclean volatile mount; call it before every mount, and never while mounted.
     pub fn rootfs(&self, id: &str) -> Result<RootFs> {
-        let _ = id;
-        unimplemented!()
+        self.inner.snapshots.rootfs(id, &self.inner.layers)
     }
 
     /// Removes a container's own layer: a rename, the unlinking is done in the background.
     /// One that is not there is no error.
     pub fn remove_rw(&self, id: &str) -> Result<()> {
-        let _ = id;
-        unimplemented!()
+        let Some(own) = self.inner.snapshots.remove(id)? else { return Ok(()) };
+        if own.recorded {
+            self.inner.db.delete(Table::Rw, id)?;
+        }
+        // The layers of an image that is still here stay anyway.
+        match self.images().iter().any(|image| image.layers == own.record.layers) {
+            true => Ok(()),
+            false => self.collect(),
+        }
     }
 
     /// The ids of all own layers; those whose container is not known are the engine's to remove.
     pub fn rw_ids(&self) -> Vec<String> {
-        unimplemented!()
+        self.inner.snapshots.own().keys().cloned().collect()
     }
 }

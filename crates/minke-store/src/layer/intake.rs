@@ -1,0 +1,203 @@
+//! How a layer comes in: its bytes are hashed, kept, decompressed, hashed again and unpacked in one pass.
+
+use super::{LayerInfo, Layers, missing};
+use crate::archive::compression::{Compression, decompress, sniff};
+use crate::layer::unpack::{Unpacked, unpack};
+use crate::record::LayerRecord;
+use crate::store::Store;
+use minke_content::Ingest;
+use minke_model::image::{Descriptor, media_type};
+use minke_model::{Context, Digest, Error, Result};
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// A layer on its way in.
+pub struct UnpackRequest<'a> {
+    /// Its tar, compressed or not, from the first byte; read in one pass, kept as it comes.
+    pub reader: &'a mut (dyn Read + Send),
+    /// The digest that the bytes must have.
+    pub blob: Option<&'a Digest>,
+    /// The digest that the uncompressed bytes must have.
+    pub diff_id: Option<&'a Digest>,
+}
+
+impl Store {
+    /// Takes in one layer: its bytes are hashed, kept, decompressed and unpacked as they come. Several
+    /// threads may unpack at once. Its blob is durable on return and the layer staged; it is collected at
+    /// the next collection unless an image has it by then, so hold [`Store::lease`] around it.
+    pub fn unpack_layer(&self, request: UnpackRequest<'_>) -> Result<LayerInfo> {
+        self.inner.layers.take_in(request)
+    }
+}
+
+impl Layers {
+    pub(crate) fn take_in(&self, request: UnpackRequest<'_>) -> Result<LayerInfo> {
+        let (compression, reader) = sniff(request.reader)?;
+        // bzip2 and xz have no media type, so what they hold is kept without them.
+        let kept = matches!(compression, Compression::None | Compression::Gzip | Compression::Zstd);
+        let reader = if kept { reader } else { decompress(compression, reader)? };
+        let compression = if kept { compression } else { Compression::None };
+        let mut ingest = self.content.ingest(self.limits.bytes)?;
+        let staging = self.staging()?;
+        let result = {
+            let tee = Tee { reader, ingest: &mut ingest };
+            self.unpack_into(&staging, compression, Box::new(tee), request.diff_id, &mut |_| {})
+        };
+        let (info, diff_id) = match result {
+            Ok(result) => result,
+            Err(error) => {
+                self.trash.take(&staging)?;
+                return Err(error);
+            }
+        };
+        let blob = match ingest.commit(request.blob) {
+            Ok(blob) => blob,
+            Err(error) => {
+                self.trash.take(&staging)?;
+                return Err(error);
+            }
+        };
+        let record = LayerRecord {
+            blob: Descriptor::new(layer_media_type(compression), blob.digest.clone(), blob.size),
+            tar_size: info.tar_size,
+            size: info.size,
+            opaque_root: info.opaque_root,
+            staged: None,
+        };
+        self.commit(&staging, &diff_id, record)?;
+        Ok(LayerInfo { blob: blob.digest, size: self.size(&diff_id), diff_id })
+    }
+
+    /// Unpacks a blob that is here already, unless its layer is here as well. `progress` is told how many of
+    /// the blob's bytes have been read.
+    pub(crate) fn unpack_blob(
+        &self,
+        blob: &Digest,
+        expected: Option<&Digest>,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<LayerInfo> {
+        if let Some(diff_id) = expected
+            && let Some(record) = self.record(diff_id)
+        {
+            return Ok(LayerInfo { diff_id: diff_id.clone(), blob: record.blob.digest, size: record.size });
+        }
+        let size = self.content.size(blob).unwrap_or(0);
+        let (compression, reader) = sniff(self.content.reader(blob)?)?;
+        let staging = self.staging()?;
+        let result = self.unpack_into(&staging, compression, reader, expected, progress);
+        let (info, diff_id) = match result {
+            Ok(result) => result,
+            Err(error) => {
+                self.trash.take(&staging)?;
+                return Err(error);
+            }
+        };
+        let record = LayerRecord {
+            blob: Descriptor::new(layer_media_type(compression), blob.clone(), size),
+            tar_size: info.tar_size,
+            size: info.size,
+            opaque_root: info.opaque_root,
+            staged: None,
+        };
+        self.commit(&staging, &diff_id, record)?;
+        Ok(LayerInfo { blob: blob.clone(), size: self.size(&diff_id), diff_id })
+    }
+
+    /// Unpacks a layer again from its blob, whose bytes are verified as they are read.
+    pub(super) fn unpack_again(&self, diff_id: &Digest) -> Result<()> {
+        let record = self.record(diff_id).ok_or_else(|| missing(diff_id))?;
+        tracing::warn!(%diff_id, "unpacking a layer again: the host went down before it was on disk");
+        self.forget(diff_id)?;
+        self.unpack_blob(&record.blob.digest, Some(diff_id), &mut |_| {}).map(|_| ())
+    }
+
+    fn unpack_into<'r>(
+        &self,
+        staging: &Path,
+        compression: Compression,
+        reader: Box<dyn Read + Send + 'r>,
+        expected: Option<&Digest>,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(LayerFacts, Digest)> {
+        let counted = Counted { reader, read: 0, progress };
+        let tar = decompress(compression, Box::new(counted))?;
+        let mut tar = Hashed { reader: tar, hasher: Sha256::new(), read: 0, limit: self.limits.bytes };
+        let Unpacked { meta, size } = unpack(&mut tar, &staging.join("fs"), self.form, &self.limits)?;
+        // What follows the end of the archive belongs to its digest.
+        io::copy(&mut tar, &mut io::sink()).context("cannot read the archive")?;
+        let diff_id = Digest::sha256(&tar.hasher.finalize());
+        if let Some(expected) = expected
+            && *expected != diff_id
+        {
+            return Err(Error::invalid(format!(
+                "invalid diffID for layer: expected {expected:?}, got {diff_id:?}"
+            )));
+        }
+        fs::write(staging.join("meta"), meta.encode()).context("cannot write a layer's meta file")?;
+        Ok((LayerFacts { tar_size: tar.read, size, opaque_root: meta.hides_contents(b"") }, diff_id))
+    }
+}
+
+struct LayerFacts {
+    tar_size: u64,
+    size: u64,
+    opaque_root: bool,
+}
+
+pub(crate) fn layer_media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+        _ => media_type::OCI_LAYER,
+    }
+}
+
+/// Keeps what is read.
+struct Tee<'r, 'i> {
+    reader: Box<dyn Read + Send + 'r>,
+    ingest: &'i mut Ingest,
+}
+
+impl Read for Tee<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.ingest.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+struct Counted<'r, 'p> {
+    reader: Box<dyn Read + Send + 'r>,
+    read: u64,
+    progress: &'p mut (dyn FnMut(u64) + Send),
+}
+
+impl Read for Counted<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.read += read as u64;
+        (self.progress)(self.read);
+        Ok(read)
+    }
+}
+
+struct Hashed<'r> {
+    reader: Box<dyn Read + Send + 'r>,
+    hasher: Sha256,
+    read: u64,
+    limit: u64,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.read += read as u64;
+        match self.read > self.limit {
+            true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the archive is too large")),
+            false => Ok(read),
+        }
+    }
+}
