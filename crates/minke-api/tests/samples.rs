@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use minke_api::adapt::Adapt;
-use minke_api::container::{ContainerInspect, ContainerSummary};
+use minke_api::container::{ContainerCreateRequest, ContainerInspect, ContainerSummary};
 use minke_api::event::EventMessage;
 use minke_api::exec::ExecInspect;
 use minke_api::image::{ImageHistoryItem, ImageInspect, ImageSummary};
@@ -135,4 +135,35 @@ fn an_image_is_inspected_in_the_form_of_each_version() {
     old.adapt(ApiVersion::new(1, 41));
     old.docker_version = Some("20.10.24+dfsg1".into());
     same_bytes(&old, sample!("image_inspect"));
+}
+
+/// The body that docker 28 sends for nearly every flag of `create`.
+#[test]
+fn a_create_request_loses_nothing() {
+    let sample = sample!("create_request");
+    let request: ContainerCreateRequest = read(sample);
+    let mut as_old = request.clone();
+    as_old.config.on_build = Some(None);
+    same_bytes(&as_old, sample);
+    let lower =
+        sample.replace("\"HostConfig\"", "\"hostconfig\"").replace("\"Entrypoint\"", "\"entryPOINT\"");
+    assert_eq!(read::<ContainerCreateRequest>(&lower), request);
+}
+
+#[test]
+fn a_command_may_be_one_word() {
+    let request: ContainerCreateRequest =
+        read(r#"{"Cmd":"ls -l","Entrypoint":["a",null],"HostConfig":null}"#);
+    assert_eq!(request.config.cmd, Some(vec!["ls -l".to_owned()]));
+    assert_eq!(request.config.entrypoint, Some(vec!["a".to_owned(), String::new()]));
+    assert_eq!(request.host_config, None);
+}
+
+#[test]
+fn a_wrong_type_deep_in_a_create_request_is_named() {
+    let error = json::decode::<ContainerCreateRequest>(br#"{"HostConfig":{"Memory":"much"}}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "json: cannot unmarshal string into Go struct field HostConfig.Memory of type int64"
+    );
 }
