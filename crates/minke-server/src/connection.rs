@@ -140,7 +140,7 @@ where
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().half_close(end == End::OfConnection).header_read_timeout(None);
+    builder.http1().half_close(end == End::OfConnection).header_read_timeout(None).title_case_headers(true);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {

@@ -28,8 +28,8 @@ pub fn answer(error: &Error) -> Response {
     if status == StatusCode::NOT_MODIFIED {
         return response::empty(status);
     }
-    if status.is_server_error() {
-        tracing::error!(%status, "{error}");
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!("{error}");
     }
     let mut answer = response::json(&ErrorResponse { message: error.to_string() });
     *answer.status_mut() = status;

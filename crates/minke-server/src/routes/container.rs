@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 use minke_api::adapt::Adapt as _;
-use minke_api::container::{AttachQuery, ContainerCreateRequest, WaitQuery};
+use minke_api::container::{AttachQuery, ContainerConfig, ContainerCreateRequest, WaitQuery};
 use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use minke_api::{ApiVersion, json};
-use minke_model::Result;
+use minke_model::{Error, Result};
 
 use crate::body::Body;
 use crate::hijack::{self, ClientSide};
@@ -28,6 +28,9 @@ pub fn list(request: &Request) -> Result<Response> {
 pub async fn create(mut request: Request) -> Result<Response> {
     let query = request.query()?;
     let body: ContainerCreateRequest = request.json().await?;
+    if body.config == ContainerConfig::default() {
+        return Err(Error::invalid("Config cannot be empty in order to create a container"));
+    }
     let created = request.engine.container_create(&query, body).await?;
     let mut answer = response::json(&created);
     *answer.status_mut() = StatusCode::CREATED;
