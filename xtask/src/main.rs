@@ -21,7 +21,17 @@ cargo xtask e2e [OPTION]... [FILTER] the end-to-end tests, as root (by sudo wher
 cargo xtask bench [ROW]...           our figures beside docker's, podman's and crun's; writes docs/bench.md where all rows run
 cargo xtask dist                     the program as it is shipped, in target/dist";
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
+    match command() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let rest = words.get(1..).unwrap_or_default();
     std::env::set_current_dir(run::project())?;

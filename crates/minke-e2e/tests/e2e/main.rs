@@ -3,6 +3,8 @@
 //! `v2` has what needs cgroup v2 and nothing else; `powercut` boots the virtual machine itself.
 
 mod attach;
+mod debian;
+mod differential;
 mod errors;
 mod exec;
 mod images;
@@ -11,6 +13,8 @@ mod kill9;
 mod lifecycle;
 mod limits;
 mod logs;
+mod oci;
+mod powercut;
 mod run;
 mod security;
 mod soak;

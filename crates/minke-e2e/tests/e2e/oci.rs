@@ -1,0 +1,199 @@
+//! `minke oci`: the runtime's own command line over a bundle. With `MINKE_E2E_ENGINE=dockerd`, runc takes its place.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use minke_e2e::{Output, Session, deadline, peers, within};
+use serde_json::{Value, json};
+
+/// A bundle of the test image, and where the runtime keeps its state.
+struct Bundle {
+    scratch: tempfile::TempDir,
+    reference: bool,
+}
+
+impl Bundle {
+    fn new(args: &[&str]) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "an end-to-end test needs root");
+        let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
+        let reference = std::env::var("MINKE_E2E_ENGINE").as_deref() == Ok("dockerd");
+        let bundle = Self { scratch, reference };
+        tar::Archive::new(minke_e2e::rootfs::busybox_tar())
+            .unpack(bundle.path("bundle/rootfs"))
+            .expect("the image unpacks");
+        bundle.configure(args, |_| ());
+        bundle
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn configure(&self, args: &[&str], change: impl Fn(&mut Value)) {
+        let mut config = json!({
+            "ociVersion": "1.0.2",
+            "process": {"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
+                "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]}},
+            "root": {"path": "rootfs"},
+            "hostname": "bundled",
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}],
+                "cgroupsPath": format!("/{}", self.cgroup()),
+                "resources": {"pids": {"limit": 50}, "devices": [{"allow": false, "access": "rwm"}]}},
+        });
+        change(&mut config);
+        std::fs::write(self.path("bundle/config.json"), config.to_string())
+            .expect("the configuration is written");
+    }
+
+    fn cgroup(&self) -> String {
+        self.scratch.path().file_name().map(|name| format!("{}-oci", name.to_string_lossy())).expect("a name")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = if self.reference {
+            // runc as the distribution links it, which takes the distribution's libraries.
+            let folder = peers::folder("runc");
+            let mut command = Command::new("env");
+            command.arg(format!("LD_LIBRARY_PATH={}", folder.join("usr/lib/x86_64-linux-gnu").display()));
+            command.arg(folder.join("usr/sbin/runc"));
+            command
+        } else {
+            let mut command = Command::new(peers::minke());
+            command.arg("oci");
+            command
+        };
+        command.arg("--root").arg(self.path("state")).args(words).current_dir(self.path("bundle"));
+        command
+    }
+
+    fn oci(&self, words: &[&str]) -> Output {
+        let mut command = self.command(words);
+        command.stdin(Stdio::null());
+        Session::start(command, &words.join(" ")).finish(deadline::seconds(30))
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.oci(words);
+        assert_eq!(output.code, 0, "{words:?}: {output:?}");
+        output.text()
+    }
+
+    fn state(&self, id: &str) -> Value {
+        serde_json::from_str(&self.ok(&["state", id])).expect("JSON")
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        minke_e2e::census::remove_cgroups(&self.cgroup());
+    }
+}
+
+/// Panics if anything of a bundle's container is left.
+fn census(bundle: &Bundle) {
+    let folder = bundle.scratch.path().to_string_lossy().into_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts are listed");
+    assert!(!mounts.contains(&folder), "a mount is left");
+    for hierarchy in minke_e2e::census::hierarchies() {
+        assert!(
+            !hierarchy.join(bundle.cgroup()).exists(),
+            "{} is left",
+            hierarchy.join(bundle.cgroup()).display()
+        );
+    }
+    let states: Vec<_> = std::fs::read_dir(bundle.path("state"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    assert!(states.is_empty(), "{states:?}");
+}
+
+#[test]
+fn run_returns_the_code_and_leaves_nothing() {
+    let bundle = Bundle::new(&["sh", "-c", "hostname; echo $$; grep CapEff /proc/self/status; exit 7"]);
+    let output = bundle.oci(&["run", "one"]);
+    assert_eq!(
+        (output.code, output.text().as_str()),
+        (7, "bundled\n1\nCapEff:\t0000000000000020"),
+        "{}",
+        output.stderr
+    );
+    census(&bundle);
+    bundle.configure(&["sh", "-c", "kill -9 $$; exit 3"], |_| ());
+    assert_eq!(bundle.oci(&["run", "two"]).code, 3);
+    bundle.configure(&["no-such-program"], |_| ());
+    assert_ne!(bundle.oci(&["run", "three"]).code, 0);
+    census(&bundle);
+}
+
+#[test]
+fn a_container_goes_through_its_states() {
+    let bundle = Bundle::new(&["sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done"]);
+    let folder = bundle.path("bundle");
+    let words = ["create", "--bundle", folder.to_str().expect("in ASCII"), "--pid-file", "pid", "one"];
+    // The container keeps the streams of `create`.
+    let mut create = bundle.command(&words);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().expect("it starts").success());
+    let state = bundle.state("one");
+    assert_eq!((&state["status"], &state["id"]), (&json!("created"), &json!("one")));
+    assert!(state["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")));
+    assert_eq!(state["bundle"], json!(folder));
+    let pid: i32 = std::fs::read_to_string(folder.join("pid"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .expect("a pid");
+    assert_eq!(state["pid"], pid);
+    assert_ne!(bundle.oci(&["create", "one"]).code, 0, "the id is taken");
+    bundle.ok(&["start", "one"]);
+    assert_eq!(bundle.state("one")["status"], "running");
+    assert_ne!(bundle.oci(&["start", "one"]).code, 0);
+    assert_ne!(bundle.oci(&["delete", "one"]).code, 0, "it runs");
+    bundle.ok(&["kill", "one", "TERM"]);
+    within(20, "it is stopped", || (bundle.state("one")["status"] == "stopped").then_some(()));
+    bundle.ok(&["delete", "one"]);
+    assert_ne!(bundle.oci(&["state", "one"]).code, 0);
+    census(&bundle);
+}
+
+#[test]
+fn delete_by_force_ends_it() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let mut create = bundle.command(&["create", "one"]);
+    assert!(
+        create
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("it starts")
+            .success()
+    );
+    bundle.ok(&["start", "one"]);
+    bundle.ok(&["delete", "--force", "one"]);
+    census(&bundle);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let bundle = Bundle::new(&["true"]);
+    let missing = |words: &[&str]| {
+        let output = bundle.oci(words);
+        assert_ne!(output.code, 0, "{words:?}");
+        assert!(!output.stderr.trim().is_empty(), "{words:?}");
+    };
+    missing(&["state", "missing"]);
+    missing(&["start", "missing"]);
+    missing(&["kill", "missing", "KILL"]);
+    missing(&["run", "--bundle", "/no/such/folder", "one"]);
+    std::fs::write(bundle.path("bundle/config.json"), "{}").expect("a file");
+    missing(&["run", "one"]);
+    std::fs::write(bundle.path("bundle/config.json"), "no json").expect("a file");
+    missing(&["run", "one"]);
+    assert!(Path::new(&bundle.path("bundle/rootfs/bin")).is_dir());
+    census(&bundle);
+}
