@@ -39,6 +39,8 @@ mod layer;
 mod record;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod testing;
 mod trash;
 mod tree;
 

@@ -9,6 +9,9 @@ pub(crate) mod remove;
 pub(crate) mod resolve;
 pub(crate) mod save;
 
+#[cfg(test)]
+mod tests;
+
 use minke_model::image::{Descriptor, ImageConfig};
 use minke_model::{Digest, Reference};
 
