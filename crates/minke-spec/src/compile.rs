@@ -425,3 +425,6 @@ fn personality(linux: &Linux) -> Result<Option<u32>> {
         LinuxPersonalityDomain::PerLinux32 => 8,
     }))
 }
+
+#[cfg(test)]
+mod tests;
