@@ -10,6 +10,7 @@ use minke_spec::seccomp::ProgramCache;
 use minke_store::{Keep, SnapshotKind, Store, Table};
 use minke_sys::cgroup::Group;
 use minke_sys::spawn::Image as ShimImage;
+use sha2::{Digest as _, Sha256};
 
 use crate::EngineOptions;
 use crate::container::lifecycle::Lifecycle;
@@ -200,8 +201,9 @@ fn own_name(exec_root: &Path) -> String {
     if exec_root == Path::new("/run/minke") {
         return "minke".into();
     }
-    let digest = minke_model::Digest::sha256(exec_root.as_os_str().as_encoded_bytes());
-    format!("minke-{}", &digest.hex()[..8])
+    let sum = Sha256::digest(exec_root.as_os_str().as_encoded_bytes());
+    let digits: String = sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("minke-{digits}")
 }
 
 fn make_root(path: &Path, mode: u32) -> Result<()> {

@@ -217,7 +217,7 @@ impl Shared {
 /// Runs blocking `work` that reads `body` and sends messages; its error is the last one.
 fn blocking_progress(
     body: Box<dyn AsyncRead + Send + Unpin>,
-    work: impl FnOnce(&mut dyn Read, &mut dyn FnMut(ProgressMessage)) -> Result<()> + Send + 'static,
+    work: impl FnOnce(&mut (dyn Read + Send), &mut dyn FnMut(ProgressMessage)) -> Result<()> + Send + 'static,
 ) -> ProgressStream {
     let (sender, receiver) = mpsc::channel(64);
     let runtime = tokio::runtime::Handle::current();

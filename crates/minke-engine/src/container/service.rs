@@ -196,12 +196,8 @@ impl Engine {
                     Condition::Removed => view.removed,
                 })
                 .await;
-            let exit = view.last_exit.as_ref();
-            let error = exit.filter(|exit| !exit.error.is_empty());
-            ContainerWaitResponse {
-                error: error.map(|exit| WaitError { message: exit.error.clone() }),
-                status_code: exit.map_or(0, |exit| exit.code.into()),
-            }
+            let status_code = view.last_exit.as_ref().map_or(0, |exit| exit.code.into());
+            ContainerWaitResponse { error: None, status_code }
         }))
     }
 
