@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod epoll;
 pub mod link;
+pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod procfs;

@@ -84,14 +84,16 @@ impl Image {
     /// Starts the program: its standard streams are `/dev/null`, descriptor 3 is `control`, everything else is closed.
     pub fn start(&self, start: Start<'_>) -> io::Result<Started> {
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        // Above everything that is replaced below.
-        let control = crate::descriptor::duplicate_above(start.control, 16)?;
-        let null = crate::descriptor::duplicate_above(&null, 16)?;
+        // The child replaces the numbers up to 3: everything that it needs must be above.
+        let above = |fd: BorrowedFd<'_>| crate::descriptor::duplicate_above(fd, 4);
+        let (program, control, null) =
+            (above(self.file.as_fd())?, above(start.control)?, above(null.as_fd())?);
+        let owned: Vec<OwnedFd> = start.v1_tasks.iter().map(|fd| above(*fd)).collect::<crate::Result<_>>()?;
         let arguments = Strings::new(start.arguments)?;
         let environment = Strings::new::<&str>(&[])?;
-        let tasks: Vec<i32> = start.v1_tasks.iter().map(|fd| fd.as_raw_fd()).collect();
+        let tasks: Vec<i32> = owned.iter().map(|fd| fd.as_raw_fd()).collect();
         let job = Job {
-            program: self.file.as_raw_fd(),
+            program: program.as_raw_fd(),
             control: control.as_raw_fd(),
             null: null.as_raw_fd(),
             tasks: &tasks,
