@@ -223,6 +223,8 @@ impl<'de> de::Deserializer<'de> for Decoder {
         match self.0 {
             Value::Null => visitor.visit_map(Entries::all(Map::new())),
             Value::Object(map) => visitor.visit_map(Entries::of_struct(map, name, fields)),
+            // A derived visitor would take an array for the fields in order.
+            Value::Array(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -396,6 +398,7 @@ mod tests {
             assert_eq!(message, format!("json: cannot unmarshal {expected}"));
         };
         check(r#"{"Tty":"yes"}"#, "string into Go struct field Sample.Tty of type bool");
+        check("[true]", "array into Go value of type container.Sample");
         check(r#"{"Tty":1}"#, "number into Go struct field Sample.Tty of type bool");
         check(r#"{"Memory":1.5}"#, "number 1.5 into Go struct field Sample.Memory of type int64");
         check(r#"{"Env":"x"}"#, "string into Go struct field Sample.Env of type []string");
