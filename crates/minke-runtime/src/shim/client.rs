@@ -188,10 +188,15 @@ impl Client {
 
     /// Closes its socket, so that the client reads all that was sent and then the end.
     pub fn close(self, epoll: &Epoll) {
+        channel::close_gently(self.leave(epoll));
+    }
+
+    /// Lets go of its socket, whose connection stays.
+    pub fn leave(self, epoll: &Epoll) -> OwnedFd {
         if self.registered.is_some() {
             let _ = epoll.remove(&self.socket);
         }
-        channel::close_gently(self.socket);
+        self.socket
     }
 }
 

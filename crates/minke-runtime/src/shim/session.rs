@@ -223,6 +223,14 @@ impl Session {
         self.forget_gone(epoll);
     }
 
+    /// The process could not be started: its clients are left as they are, for the engine to tell them why.
+    pub fn abandon(&mut self, epoll: &Epoll) {
+        self.close_streams(epoll);
+        for client in self.clients.drain(..) {
+            client.leave(epoll);
+        }
+    }
+
     /// The process can't be written to any more (or never could).
     fn close_input(&mut self, epoll: &Epoll) {
         if let Some(stdin) = self.stdin.take() {

@@ -244,7 +244,7 @@ impl Shim {
             let _ = kernel::pidfd_signal(pidfd, signal::KILL);
         }
         let asked = process.asked.take();
-        process.session.end(None, &self.epoll);
+        process.session.abandon(&self.epoll);
         if number == INIT {
             self.give_up(asked, error);
         } else if let Some(asked) = asked {
