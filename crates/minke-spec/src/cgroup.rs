@@ -119,9 +119,17 @@ fn device_writes(
     rules: &[DeviceRule],
     hierarchies: &[CgroupHierarchy],
 ) -> Result<Vec<CgroupWrite>> {
-    let Some(hierarchy) = find(hierarchies, "devices") else { return Ok(Vec::new()) };
-    let directory = format!("{}{}", hierarchy.mountpoint, place(path, &hierarchy.own)?);
     let writes = devices::writes(rules)?;
+    let Some(hierarchy) = find(hierarchies, "devices") else {
+        // Rules that nothing enforces would be a hole.
+        return match writes.iter().all(|write| write.optional) {
+            true => Ok(Vec::new()),
+            false => {
+                Err(Error::system("cannot set device rules: the cgroup controller devices is not mounted"))
+            }
+        };
+    };
+    let directory = format!("{}{}", hierarchy.mountpoint, place(path, &hierarchy.own)?);
     Ok(writes
         .into_iter()
         .map(|write| CgroupWrite {

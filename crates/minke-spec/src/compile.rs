@@ -147,10 +147,9 @@ fn refuse_unimplemented(spec: &Spec, linux: &Linux) -> Result<()> {
         (affinity, "process.execCPUAffinity"),
     ];
     match asked.iter().find(|(there, _)| *there) {
-        Some((_, what)) => Err(Error::new(
-            ErrorKind::NotImplemented,
-            format!("{what} in the configuration is not supported"),
-        )),
+        Some((_, what)) => {
+            Err(Error::new(ErrorKind::NotImplemented, format!("not supported in the configuration: {what}")))
+        }
         None => Ok(()),
     }
 }

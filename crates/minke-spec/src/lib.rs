@@ -17,6 +17,8 @@ pub mod cgroup;
 #[cfg(feature = "std")]
 pub mod compile;
 #[cfg(feature = "std")]
+pub mod config;
+#[cfg(feature = "std")]
 pub mod devices;
 #[cfg(feature = "std")]
 pub mod docker;

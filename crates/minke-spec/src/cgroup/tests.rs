@@ -215,3 +215,17 @@ fn an_update_writes_memory_and_swap_in_both_orders() {
     /sys/fs/cgroup/docker/c1/pids.max max false
     "#);
 }
+
+#[test]
+fn device_rules_that_nothing_enforces_are_an_error() {
+    let mut host = HostFacts::example_v1();
+    if let CgroupMode::V1 { hierarchies } = &mut host.cgroups {
+        hierarchies.retain(|hierarchy| hierarchy.controllers != ["devices"]);
+    }
+    let plan =
+        |rules: &[DeviceRule]| plan_cgroup(Some("/docker/c1"), &LinuxResources::default(), rules, &host);
+    let error = plan(&devices::ALWAYS_ALLOWED).expect_err("refused");
+    assert_eq!(error.to_string(), "cannot set device rules: the cgroup controller devices is not mounted");
+    let all = DeviceRule { allow: true, kind: None, major: None, minor: None, access: 7 };
+    assert!(plan(&[all]).expect("a plan").writes.is_empty());
+}

@@ -219,7 +219,7 @@ fn what_is_not_there_yet_is_refused_not_ignored() {
         let error = plan(with(over)).expect_err("refused");
         assert_eq!(
             (error.kind(), error.message()),
-            (ErrorKind::NotImplemented, &*format!("{what} in the configuration is not supported"))
+            (ErrorKind::NotImplemented, &*format!("not supported in the configuration: {what}"))
         );
     }
     plan(with(json!({"hooks": {}}))).expect("no hooks at all");

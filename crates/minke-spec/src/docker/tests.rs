@@ -107,7 +107,7 @@ fn comparable(mut spec: Value) -> Value {
         let (parent, key) = path.rsplit_once('/').expect("a path");
         if let Some(Value::Object(parent)) = spec.pointer_mut(parent)
             && parent.get(key).is_some_and(|value| {
-                key == "blockIO" || *value == Value::from(0) || *value == Value::Bool(false)
+                key == "blockIO" || value.as_i64() == Some(0) || value.as_bool() == Some(false)
             })
         {
             parent.remove(key);

@@ -15,7 +15,7 @@ impl Call {
             4 => self.audit,
             16..=60 => {
                 let argument = self.args[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
             }
             _ => panic!("load from offset {offset}"),
         }
@@ -31,7 +31,7 @@ pub(super) fn run(program: &[u64], call: &Call) -> u32 {
         place += 1;
         let holds = match bits as u16 {
             0x20 => {
-                assert_eq!(value % 4, 0);
+                assert!(value.is_multiple_of(4));
                 accumulator = call.word(value);
                 continue;
             }

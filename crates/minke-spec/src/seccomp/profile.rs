@@ -150,14 +150,16 @@ impl Rule {
             Architecture::X86_64 => "amd64",
             Architecture::Aarch64 => "arm64",
         };
-        let (with, without) = (&self.includes, &self.excludes);
         let has = |list: &[String], name: &str| list.iter().any(|known| known == name);
-        Ok(!has(&without.arches, arch)
-            && !without.caps.iter().any(|name| has(capabilities, name))
-            && !(!without.min_kernel.is_empty() && host.kernel >= parse_kernel(&without.min_kernel)?)
-            && (with.arches.is_empty() || has(&with.arches, arch))
+        let reached = |version: &str| Ok::<bool, Error>(host.kernel >= parse_kernel(version)?);
+        let (with, without) = (&self.includes, &self.excludes);
+        let excluded = has(&without.arches, arch)
+            || without.caps.iter().any(|name| has(capabilities, name))
+            || (!without.min_kernel.is_empty() && reached(&without.min_kernel)?);
+        let included = (with.arches.is_empty() || has(&with.arches, arch))
             && with.caps.iter().all(|name| has(capabilities, name))
-            && (with.min_kernel.is_empty() || host.kernel >= parse_kernel(&with.min_kernel)?))
+            && (with.min_kernel.is_empty() || reached(&with.min_kernel)?);
+        Ok(included && !excluded)
     }
 
     fn resolved(&self) -> LinuxSyscall {

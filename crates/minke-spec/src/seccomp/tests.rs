@@ -347,3 +347,38 @@ fn kernels_without_filters_run_docker_s_profile_only() {
     assert!(cache.program(Some("{}"), 0, &host).is_err());
     assert_eq!(capabilities::names(1), ["CAP_CHOWN"]);
 }
+
+#[test]
+fn a_rule_holds_by_capabilities_architecture_and_kernel() {
+    let host = HostFacts { kernel: (5, 15), ..HostFacts::example_v2() };
+    let holds = |condition: serde_json::Value, capabilities: u64| {
+        let mut rule = serde_json::json!({"names": ["read"], "action": "SCMP_ACT_ALLOW"});
+        rule.as_object_mut().expect("an object").extend(condition.as_object().expect("an object").clone());
+        let profile = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        let filter =
+            parse_profile(&profile.to_string()).and_then(|profile| profile.resolve(capabilities, &host));
+        filter.map(|filter| filter.syscalls().as_ref().is_some_and(|rules| !rules.is_empty()))
+    };
+    use serde_json::json;
+    for (condition, capabilities, expected) in [
+        (json!({}), 0, true),
+        (json!({"includes": {"caps": ["CAP_CHOWN", "CAP_KILL"]}}), 1, false),
+        (json!({"includes": {"caps": ["CAP_CHOWN", "CAP_KILL"]}}), 1 | 1 << 5, true),
+        (json!({"excludes": {"caps": ["CAP_CHOWN", "CAP_KILL"]}}), 1, false),
+        (json!({"excludes": {"caps": ["CAP_CHOWN", "CAP_KILL"]}}), 2, true),
+        (json!({"includes": {"arches": ["arm64"]}}), 0, false),
+        (json!({"includes": {"arches": ["arm64", "amd64"]}}), 0, true),
+        (json!({"excludes": {"arches": ["amd64"]}}), 0, false),
+        (json!({"includes": {"minKernel": "4.8"}}), 0, true),
+        (json!({"includes": {"minKernel": "5.16"}}), 0, false),
+        (json!({"excludes": {"minKernel": "5.15"}}), 0, false),
+        (json!({"includes": null, "excludes": null, "args": null}), 0, true),
+    ] {
+        assert_eq!(
+            holds(condition.clone(), capabilities).expect("resolves"),
+            expected,
+            "{condition} {capabilities}"
+        );
+    }
+    assert!(holds(json!({"includes": {"minKernel": "five"}}), 0).is_err());
+}
