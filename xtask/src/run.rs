@@ -1,7 +1,9 @@
 //! Running other programs: shown as they are started, and an error when they fail.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -32,6 +34,50 @@ pub fn check(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("can't start {line}"))?;
     ensure!(status.success(), "{line}: {status}");
     Ok(())
+}
+
+static PASSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns how many tests have passed in what [`tests`] has run.
+pub fn tests_passed() -> usize {
+    PASSED.load(Ordering::Relaxed)
+}
+
+/// Runs a command that runs tests, shows its output, and counts what passed.
+pub fn tests(command: &mut Command) -> Result<()> {
+    let line = show(command);
+    eprintln!("+ {line}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("can't start {line}"))?;
+    let errors = child.stderr.take().context("a pipe")?;
+    let reader = std::thread::spawn(move || pass_on(errors, &mut std::io::stderr()));
+    pass_on(child.stdout.take().context("a pipe")?, &mut std::io::stdout());
+    let _ = reader.join();
+    let status = child.wait()?;
+    ensure!(status.success(), "{line}: {status}");
+    Ok(())
+}
+
+fn pass_on(source: impl Read, sink: &mut impl Write) {
+    for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
+        let text = String::from_utf8_lossy(&line);
+        PASSED.fetch_add(passed_in(&text), Ordering::Relaxed);
+        let _ = writeln!(sink, "{text}");
+    }
+}
+
+/// Reads the closing line of the test runner or of nextest: `... 12 passed; ...` or `... 12 tests run: 12 passed, ...`.
+fn passed_in(line: &str) -> usize {
+    let line = line.trim_start();
+    if !line.starts_with("test result:") && !line.starts_with("Summary") {
+        return 0;
+    }
+    let words: Vec<&str> = line.split(|letter: char| !letter.is_ascii_alphanumeric()).collect();
+    let number = words.windows(2).find(|pair| pair[1] == "passed").map(|pair| pair[0].parse());
+    number.and_then(Result::ok).unwrap_or(0)
 }
 
 /// Runs a command that has to succeed, and returns its output.
@@ -69,4 +115,16 @@ pub fn is_root() -> bool {
 fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passed_in;
+
+    #[test]
+    fn passed_tests_are_counted_in_closing_lines_only() {
+        assert_eq!(passed_in("test result: ok. 12 passed; 0 failed; 0 ignored"), 12);
+        assert_eq!(passed_in("     Summary [   1.2s] 340 tests run: 338 passed, 2 failed, 0 skipped"), 338);
+        assert_eq!(passed_in("they said 7 passed"), 0);
+    }
 }
