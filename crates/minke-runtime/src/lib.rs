@@ -9,4 +9,5 @@ extern crate alloc;
 
 pub mod enter;
 mod failure;
+pub mod greeting;
 pub mod shim;

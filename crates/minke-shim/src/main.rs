@@ -11,7 +11,8 @@ mod freestanding;
 fn shim() -> i32 {
     match minke_sys::descriptor::inherited(3) {
         Some(control) => minke_runtime::shim::run(control, env!("CARGO_PKG_VERSION")),
-        None => 2,
+        // Not started by an engine: it is the program of the embedded image.
+        None => minke_runtime::greeting::greet(),
     }
 }
 
