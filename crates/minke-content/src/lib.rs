@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(blob.digest.hex(), "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
         assert_eq!(store.read(&blob.digest, 100).unwrap(), b"hello world");
         assert_eq!(store.read_range(&blob.digest, 6, 100).unwrap(), b"world");
-        assert_eq!(store.list().unwrap(), [blob.clone()]);
+        assert!(store.list().unwrap().contains(&blob));
         assert!(store.read(&blob.digest, 3).is_err());
         assert!(store.verify(&blob.digest).unwrap());
         assert_eq!(store.ingest_bytes(b"hello world").unwrap(), blob);

@@ -81,7 +81,7 @@ impl Reference {
                 "repository name must not be more than {MAX_NAME_LEN} characters"
             )));
         }
-        let digest = digest.map(|digest| parse_suffix_digest(digest)).transpose()?;
+        let digest = digest.map(parse_suffix_digest).transpose()?;
         Ok(Self { domain: domain.to_owned(), path, tag: tag.map(str::to_owned), digest })
     }
 

@@ -76,6 +76,7 @@ impl Store {
             .with_context(|| format!("cannot make the data root {}", data_root.display()))?;
         let data_root = std::fs::canonicalize(data_root)
             .with_context(|| format!("cannot open the data root {}", data_root.display()))?;
+        let fresh = !data_root.join("minke.db").exists();
         let db = Arc::new(Database::open(&data_root, &options.exec_root)?);
         let content = ContentStore::open(&data_root)?;
         let trash = Arc::new(Trash::open(&data_root.join("trash"))?);
@@ -103,6 +104,11 @@ impl Store {
         };
         let store = Self { inner: Arc::new(inner) };
         store.collect()?;
+        if fresh {
+            // The directories made just now must be there for whatever is acknowledged in them later.
+            let root = std::fs::File::open(store.data_root()).context("cannot open the data root")?;
+            rustix::fs::syncfs(&root).context("cannot bring the data root to disk")?;
+        }
         Ok(store)
     }
 

@@ -5,6 +5,16 @@ use minke_model::{Error, Result};
 
 pub(crate) const BLOCK: usize = 512;
 
+/// What an old GNU sparse header holds.
+pub(crate) struct GnuSparse {
+    /// Offsets and lengths, the first four at most.
+    pub segments: Vec<(i64, i64)>,
+    /// Whether more follow in a block of their own.
+    pub continues: bool,
+    /// The size of the whole file.
+    pub size: i64,
+}
+
 /// A header block whose checksum is right.
 pub(crate) struct Header<'a>(&'a [u8; BLOCK]);
 
@@ -72,10 +82,10 @@ impl<'a> Header<'a> {
         Ok((field("devmajor", &self.0[329..337])?, field("devminor", &self.0[337..345])?))
     }
 
-    /// The four segments that an old GNU sparse header holds, whether more follow, and the file's size.
-    pub(crate) fn gnu_sparse(&self) -> Result<(Vec<(i64, i64)>, bool, i64)> {
+    /// The map at the end of an old GNU sparse header.
+    pub(crate) fn gnu_sparse(&self) -> Result<GnuSparse> {
         let segments = sparse_segments(&self.0[386..482])?;
-        Ok((segments, self.0[482] != 0, field("realsize", &self.0[483..495])?))
+        Ok(GnuSparse { segments, continues: self.0[482] != 0, size: field("realsize", &self.0[483..495])? })
     }
 }
 

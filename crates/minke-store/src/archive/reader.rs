@@ -1,7 +1,7 @@
 //! Tar entries from a stream: v7, ustar, PAX and GNU, sparse files in all four forms.
 //! Must never allocate by what a header claims: everything is bounded by [`Limits`].
 
-use super::header::{self, BLOCK, Header};
+use super::header::{self, BLOCK, GnuSparse, Header};
 use super::sparse::{self, SparseMap};
 use crate::layer::limits::Limits;
 use minke_model::{Context, Error, Result};
@@ -175,7 +175,7 @@ impl<'l, R: Read> TarReader<'l, R> {
     ) -> Result<Option<SparseMap>> {
         let max = self.limits.sparse_segments;
         if header.kind() == b'S' {
-            let (mut pairs, mut more, size) = header.gnu_sparse()?;
+            let GnuSparse { segments: mut pairs, continues: mut more, size } = header.gnu_sparse()?;
             // The continuation blocks stand between the header and the data and are not counted in its size.
             while more {
                 let block = self.read_block_or_fail()?;

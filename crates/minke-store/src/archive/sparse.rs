@@ -51,7 +51,7 @@ pub(crate) fn parse_pairs(text: &str, max: usize) -> Result<Vec<(i64, i64)>> {
         .take(2 * max + 1)
         .map(|number| number.parse().map_err(|_| invalid()))
         .collect::<Result<_>>()?;
-    if numbers.len() % 2 != 0 || numbers.len() > 2 * max {
+    if !numbers.len().is_multiple_of(2) || numbers.len() > 2 * max {
         return Err(invalid());
     }
     Ok(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())

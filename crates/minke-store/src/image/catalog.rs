@@ -23,6 +23,8 @@ pub(crate) struct Catalog {
 #[derive(Clone, Default)]
 struct Entries {
     images: BTreeMap<Digest, Arc<Image>>,
+    /// The same, newest first.
+    sorted: Vec<Arc<Image>>,
     /// By canonical reference.
     tags: BTreeMap<String, (Reference, TagRecord)>,
 }
@@ -59,6 +61,7 @@ impl Catalog {
         }
         let ids: Vec<Digest> = entries.images.keys().cloned().collect();
         ids.iter().for_each(|id| entries.name(id));
+        entries.sort();
         Ok(Self { db, index: RwLock::new(Arc::new(entries)) })
     }
 
@@ -75,6 +78,7 @@ impl Catalog {
         for edit in edits {
             entries.edit(edit)?;
         }
+        entries.sort();
         self.db.write(&writes)?;
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
         Ok(())
@@ -82,9 +86,12 @@ impl Catalog {
 
     /// Every image, newest first.
     pub(crate) fn images(&self) -> Vec<Arc<Image>> {
-        let mut images: Vec<_> = self.entries().images.values().cloned().collect();
-        images.sort_by_cached_key(|image| (std::cmp::Reverse(image.created_unix()), image.id.clone()));
-        images
+        self.entries().sorted.clone()
+    }
+
+    /// Whether any image satisfies `test`.
+    pub(crate) fn any(&self, test: impl Fn(&Image) -> bool) -> bool {
+        self.entries().images.values().any(|image| test(image))
     }
 
     pub(crate) fn by_id(&self, id: &Digest) -> Option<Arc<Image>> {
@@ -119,7 +126,7 @@ impl Catalog {
 
     /// Whether any image was made from `id`.
     pub(crate) fn has_children(&self, id: &Digest) -> bool {
-        self.entries().images.values().any(|image| image.parent.as_ref() == Some(id))
+        self.any(|image| image.parent.as_ref() == Some(id))
     }
 
     fn entries(&self) -> Arc<Entries> {
@@ -151,6 +158,11 @@ impl Entries {
             }
         }
         Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.sorted = self.images.values().cloned().collect();
+        self.sorted.sort_by_cached_key(|image| (std::cmp::Reverse(image.created_unix()), image.id.clone()));
     }
 
     /// Writes the names of an image into its value.

@@ -1,7 +1,6 @@
 //! `save`: images as an OCI layout that is a docker archive as well, as Docker 29 writes it. Layers and
 //! configurations are the bytes that were received; every time in the archive is 0.
 
-use super::resolve::no_such_image;
 use crate::archive::writer::TarWriter;
 use crate::image::{Image, ImageEvent, ImageEventKind};
 use crate::store::Store;
@@ -99,7 +98,8 @@ impl Store {
             let tag = reference.digest().is_none().then(|| reference.clone());
             return Ok(vec![(image, tag)]);
         }
-        let by_id = self.image_by_prefix(name).ok_or_else(|| no_such_image(&parsed))?;
+        let by_id =
+            self.image_by_prefix(name).ok_or_else(|| Error::not_found(format!("No such image: {name}")))?;
         Ok(vec![(by_id, None)])
     }
 

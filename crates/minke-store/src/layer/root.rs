@@ -153,7 +153,7 @@ impl Root {
 
 /// A path for calls that take no descriptor and a name: the descriptor's own link, then one component
 /// that the call must not follow.
-pub(crate) fn proc_path(parent: &OwnedFd, base: &[u8]) -> std::path::PathBuf {
+pub(crate) fn proc_path(parent: BorrowedFd<'_>, base: &[u8]) -> std::path::PathBuf {
     use std::os::fd::AsRawFd;
     Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(OsStr::from_bytes(base))
 }

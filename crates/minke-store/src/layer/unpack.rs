@@ -258,7 +258,7 @@ impl Unpacker<'_> {
         rustix::fs::chownat(&parent.fd, base, Some(uid), Some(gid), nofollow)
             .context("cannot set the owner")?;
         for (name, value) in kept_xattrs(entry) {
-            let path = proc_path(&parent.fd, base);
+            let path = proc_path(parent.fd.as_fd(), base);
             xattr_result(name, rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()))?;
         }
         if entry.kind != EntryKind::Symlink {

@@ -148,12 +148,12 @@ fn copy_entry(source: &File, name: &[u8], parent: &OwnedFd, stat: &Stat) -> Resu
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::chownat(parent, name, Some(uid), Some(gid), nofollow).context(failed)?;
-    let from = proc_path(&source.as_fd().try_clone_to_owned().context(failed)?, name);
+    let from = proc_path(source.as_fd(), name);
     for (key, value) in read_xattrs_by(
         |buffer| rustix::fs::llistxattr(&from, buffer),
         |key, buffer| rustix::fs::lgetxattr(&from, key, buffer),
     )? {
-        let to = proc_path(parent, name);
+        let to = proc_path(parent.as_fd(), name);
         rustix::fs::lsetxattr(to, key.as_slice(), &value, XattrFlags::empty()).context(failed)?;
     }
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {

@@ -217,7 +217,7 @@ impl Store {
             self.inner.db.delete(Table::Rw, id)?;
         }
         // The layers of an image that is still here stay anyway.
-        match self.images().iter().any(|image| image.layers == own.record.layers) {
+        match self.inner.catalog.any(|image| image.layers == own.record.layers) {
             true => Ok(()),
             false => self.collect(),
         }

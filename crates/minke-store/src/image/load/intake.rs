@@ -53,7 +53,7 @@ impl<'c> Files<'c> {
                     let (held, digest) = if entry.size <= SMALL_BYTES && small_bytes <= MAX_SMALL_BYTES {
                         small_bytes += entry.size;
                         let mut bytes = Vec::new();
-                        (&mut tar).read_to_end(&mut bytes).context("cannot read the archive")?;
+                        tar.read_to_end(&mut bytes).context("cannot read the archive")?;
                         let digest = Digest::sha256(&Sha256::digest(&bytes));
                         (Held::Memory(bytes), digest)
                     } else {
