@@ -6,7 +6,7 @@
 
 use minke_spec::plan::ProcessPlan;
 use minke_sys::process::{Clone, Cloned};
-use minke_sys::{descriptor, process as kernel, pty, signal};
+use minke_sys::{credentials, descriptor, process as kernel, pty, signal};
 
 use super::{Report, Reporter, lookup};
 
@@ -31,6 +31,7 @@ pub(super) fn run(process: &ProcessPlan, reporter: Reporter) -> ! {
         }
         Ok(Cloned::Parent(pid, pidfd)) => {
             kernel::set_name(c"minke-init");
+            drop_what_execution_drops(process);
             // These values are left behind with everything else that the shim had open.
             core::mem::forget((pidfd, reporter));
             let _ = kernel::close_range(3, u32::MAX);
@@ -46,6 +47,14 @@ fn take_foreground() {
     let _ = signal::ignore(signal::TTY_OUT);
     let _ = pty::become_foreground(descriptor::standard(0));
     let _ = signal::default(signal::TTY_OUT);
+}
+
+/// The program loses by being executed what another user than root may not have; the reaper executes nothing.
+fn drop_what_execution_drops(process: &ProcessPlan) {
+    if process.uid != 0 {
+        let kept = process.capabilities.ambient;
+        let _ = credentials::set_capabilities(kept, kept, process.capabilities.inheritable);
+    }
 }
 
 fn watch(program: i32) -> ! {

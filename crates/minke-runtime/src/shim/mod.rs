@@ -237,7 +237,7 @@ impl Shim {
                 .find(|process| process.has_pid(ended.pid))
                 .map(|process| process.number)
             {
-                Some(number) => self.process_ended(number, ended.code),
+                Some(number) => self.process_ended(number, ended),
                 None => self.unknown.push(ended),
             }
         }
@@ -246,20 +246,24 @@ impl Shim {
         }
     }
 
-    fn process_ended(&mut self, number: u32, code: i32) {
-        // A process that ended before it executed its program has no exit code: its start has failed.
-        if let Some(process) = process::find(&mut self.processes, number) {
-            if process.is_starting() {
-                process.phase = Phase::Failing;
-                return self.start_failed(number, None);
-            }
+    fn process_ended(&mut self, number: u32, ended: kernel::Ended) {
+        // What it has reported may have come in since the caller looked.
+        self.status_ready(number);
+        match process::find(&mut self.processes, number) {
+            // Its helper still holds the other end of the connection: what is to be learnt from its end comes first.
+            Some(process) if process.is_starting() => self.unknown.push(ended),
+            Some(_) if number == INIT => self.init_ended(ended.code),
+            Some(_) => self.exec_ended(number, ended.code),
+            None => {}
         }
-        if number == INIT { self.init_ended(code) } else { self.exec_ended(number, code) }
     }
 
     fn exec_ended(&mut self, number: u32, code: i32) {
         let now_ms = kernel::monotonic_ns() / 1_000_000;
         let Some(process) = process::find(&mut self.processes, number) else { return };
+        if !matches!(process.phase, Phase::Running) {
+            return;
+        }
         process.phase = Phase::Ended(code);
         process.drain_until_ms = Some(now_ms + EXEC_DRAIN_MS);
         for stream in 0..2 {
@@ -291,6 +295,10 @@ impl Shim {
     fn init_ended(&mut self, code: i32) {
         let finished_at_ns = kernel::now_ns();
         let Some(container) = &mut self.container else { return };
+        // A start that has failed has been recorded as that, an end is recorded once.
+        if self.failed || container.exited.is_some() {
+            return;
+        }
         // Without a pid namespace of its own the rest of the container lives on until it is killed.
         kill::all(&container.context, signal::KILL);
         // The kernel's hold on the root must be gone when the engine hears of the end.

@@ -183,7 +183,7 @@ impl Shim {
         };
         if let Some(place) = self.unknown.iter().position(|ended| ended.pid == pid) {
             let ended = self.unknown.swap_remove(place);
-            self.process_ended(number, ended.code);
+            self.process_ended(number, ended);
         }
     }
 
