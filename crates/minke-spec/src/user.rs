@@ -9,8 +9,8 @@ use crate::docker::ProcessUser;
 pub const FILE_LIMIT: usize = 8 * 1024 * 1024;
 /// The longest line in bytes; a longer one doesn't count.
 const LINE_LIMIT: usize = 64 * 1024;
-/// The most groups that a user gets.
-const GROUP_LIMIT: usize = 65_536;
+/// The most groups that a user gets by being listed.
+const GROUP_LIMIT: usize = 65_000;
 /// The highest number that a user string may have.
 const HIGHEST_ID: u32 = i32::MAX as u32;
 
@@ -89,9 +89,11 @@ fn in_range(value: i64) -> Result<u32> {
 pub fn resolve(user: &str, group_add: &[String], files: UserFiles<'_>) -> Result<ProcessUser> {
     let (user_word, group_word) = user.split_once(':').unwrap_or((user, ""));
     let wanted = number(user_word);
-    let entry = passwd(files.passwd).find(|entry| match user_word {
-        "" => entry.uid == 0,
-        word => entry.name == word || wanted.is_some_and(|value| i64::from(entry.uid) == value),
+    // A number is never a name, whatever the file calls its users.
+    let entry = passwd(files.passwd).find(|entry| match (user_word, wanted) {
+        ("", _) => entry.uid == 0,
+        (_, Some(value)) => i64::from(entry.uid) == value,
+        (word, None) => entry.name == word,
     });
     let mut resolved = match (&entry, user_word, wanted) {
         (Some(entry), ..) => {
@@ -119,7 +121,7 @@ pub fn resolve(user: &str, group_add: &[String], files: UserFiles<'_>) -> Result
         resolved.groups.extend(listed.map(|group| group.gid).take(GROUP_LIMIT));
     }
     for word in group_add {
-        let gid = find_group(word, files.group)?;
+        let gid = find_added_group(word, files.group)?;
         if !resolved.groups.contains(&gid) {
             resolved.groups.push(gid);
         }
@@ -127,18 +129,28 @@ pub fn resolve(user: &str, group_add: &[String], files: UserFiles<'_>) -> Result
     Ok(resolved)
 }
 
-/// Finds a group by name or number; a number that no line has is taken as it is.
+/// Finds the group of a user string, where a number is never a name; one that no line has is taken as it is.
 fn find_group(word: &str, content: &[u8]) -> Result<u32> {
+    match number(word) {
+        Some(value) => in_range(value),
+        None => no_group(word, group(content).find(|entry| entry.name == word)),
+    }
+}
+
+/// Finds a group of `--group-add`, by name or number, whichever stands first.
+fn find_added_group(word: &str, content: &[u8]) -> Result<u32> {
     let wanted = number(word);
     let found = group(content)
         .find(|entry| entry.name == word || wanted.is_some_and(|value| i64::from(entry.gid) == value));
     match (found, wanted) {
-        (Some(entry), _) => Ok(entry.gid),
         (None, Some(value)) => in_range(value),
-        (None, None) => {
-            Err(Error::system(format!("unable to find group {word}: no matching entries in group file")))
-        }
+        (found, _) => no_group(word, found),
     }
+}
+
+fn no_group(word: &str, found: Option<GroupEntry<'_>>) -> Result<u32> {
+    let words = || Error::system(format!("unable to find group {word}: no matching entries in group file"));
+    found.map(|entry| entry.gid).ok_or_else(words)
 }
 
 #[cfg(test)]
@@ -174,7 +186,8 @@ mod tests {
             ("4242:4243", "4242:4243 [4243] /"),
             (":staff", "0:50 [50] /root"),
             ("bob:", "1000:1001 [1001, 50, 10] /home/bob"),
-            ("1234", "55:56 [56] /numbers"),
+            ("1234", "1234:0 [0] /"),
+            ("55", "55:56 [56] /numbers"),
             ("short", "0:0 [0] /"),
             ("eve", "unable to find user eve: no matching entries in passwd file"),
             ("bob:eve", "unable to find group eve: no matching entries in group file"),
