@@ -50,13 +50,25 @@ pub trait Engine: Send {
 pub struct Minke {
     folder: PathBuf,
     socket: PathBuf,
+    inside: Vec<String>,
     child: Option<Child>,
 }
 
 impl Minke {
     /// Prepares one whose places are below `folder`.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_path_buf(), socket: folder.join("minke.sock"), child: None }
+        Self {
+            folder: folder.to_path_buf(),
+            socket: folder.join("minke.sock"),
+            inside: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// Lets it be executed by a command that makes a surrounding for it, `unshare` for one.
+    pub fn inside(mut self, command: &[&str]) -> Self {
+        self.inside = command.iter().map(|word| word.to_string()).collect();
+        self
     }
 
     /// Returns the folder of what the engine keeps.
@@ -101,13 +113,18 @@ impl Engine for Minke {
         let ready = fcntl_dupfd_cloexec(&writing, 100).expect("a descriptor");
         drop(writing);
         fcntl_setfd(&ready, FdFlags::empty()).expect("a flag");
-        let mut command = Command::new(peers::minke());
-        command
-            .arg("daemon")
-            .arg("--data-root")
-            .arg(self.data_root())
-            .arg("--exec-root")
-            .arg(self.exec_root());
+        let mut command = match self.inside.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(peers::minke());
+                command
+            }
+            None => Command::new(peers::minke()),
+        };
+        command.arg("daemon").arg("--exec-root").arg(self.exec_root());
+        if !flags.contains(&"--data-root") {
+            command.arg("--data-root").arg(self.data_root());
+        }
         command.arg("--pidfile").arg(self.folder.join("minke.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
         command.arg("--ready-fd").arg(ready.as_raw_fd().to_string()).args(flags);

@@ -62,7 +62,12 @@ impl Rig {
     ///
     /// When `body` panics, everything is swept away by force, and the engine's log is shown.
     pub fn run(client: Client, flags: &[&str], body: impl Fn(&Rig)) {
-        let rig = Self::start(client, flags);
+        Self::run_inside(client, &[], flags, body);
+    }
+
+    /// The same with our engine in a surrounding that `inside` makes, a command that executes another one.
+    pub fn run_inside(client: Client, inside: &[&str], flags: &[&str], body: impl Fn(&Rig)) {
+        let rig = Self::start(client, inside, flags);
         eprintln!("--- {:?} engine, {:?} client, in {}", rig.kind, rig.client, rig.scratch().display());
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             body(&rig);
@@ -77,11 +82,11 @@ impl Rig {
         }
     }
 
-    fn start(client: Client, flags: &[&str]) -> Self {
+    fn start(client: Client, inside: &[&str], flags: &[&str]) -> Self {
         assert!(rustix::process::geteuid().is_root(), "an end-to-end test needs root");
         let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
         let mut engine: Box<dyn Engine> = match engine_kind() {
-            EngineKind::Minke => Box::new(Minke::new(scratch.path())),
+            EngineKind::Minke => Box::new(Minke::new(scratch.path()).inside(inside)),
             EngineKind::Dockerd => Box::new(Dockerd::new(scratch.path())),
         };
         engine.start(flags);

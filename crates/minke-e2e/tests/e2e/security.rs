@@ -70,7 +70,7 @@ fn the_host_s_disk_can_be_made_but_not_opened() {
     case(|rig| {
         // Any block device will do; its node is made inside, where MKNOD is a default capability.
         let disks = std::fs::read_to_string("/proc/partitions").expect("partitions are listed");
-        let disk = disks.lines().skip(2).next().expect("the host has a disk");
+        let disk = disks.lines().nth(2).expect("the host has a disk");
         let fields: Vec<&str> = disk.split_whitespace().collect();
         let (major, minor) = (fields[0], fields[1]);
         let script = format!("mknod /disk b {major} {minor} && echo made; head -c 1 /disk");
