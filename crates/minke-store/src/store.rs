@@ -9,6 +9,7 @@ use crate::snapshot::{SnapshotKind, Snapshots};
 use crate::trash::Trash;
 use minke_content::ContentStore;
 use minke_model::{Context, Platform, Result};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -76,6 +77,9 @@ impl Store {
             .with_context(|| format!("cannot make the data root {}", data_root.display()))?;
         let data_root = std::fs::canonicalize(data_root)
             .with_context(|| format!("cannot open the data root {}", data_root.display()))?;
+        // Programs in layers may be setuid: no other user may reach them.
+        std::fs::set_permissions(&data_root, std::fs::Permissions::from_mode(0o710))
+            .with_context(|| format!("cannot set the mode of {}", data_root.display()))?;
         let fresh = !data_root.join("minke.db").exists();
         let db = Arc::new(Database::open(&data_root, &options.exec_root)?);
         let content = ContentStore::open(&data_root)?;

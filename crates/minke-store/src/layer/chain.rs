@@ -197,17 +197,6 @@ impl Layers {
         Ok(lowers)
     }
 
-    /// What the root directory of a chain is, if any layer says so.
-    pub(crate) fn root_facts(&self, layers: &[Digest]) -> Result<Option<DirectoryFacts>> {
-        for diff_id in layers.iter().rev() {
-            if !self.meta(diff_id)?.implicit.contains(&b""[..]) {
-                let directory = File::open(self.directory(diff_id)).context("cannot open a layer")?;
-                return DirectoryFacts::read(&directory).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
     /// Makes the top layer that a chain needs, if it needs one and has none.
     pub(crate) fn complete_chain(&self, layers: &[Digest]) -> Result<()> {
         let Some(id) = chain_id(layers) else { return Ok(()) };
@@ -239,7 +228,7 @@ fn apply_repair(plan: &BTreeMap<Vec<u8>, usize>, layers: &[DiskLayer], directory
     };
     for path in plan.keys() {
         let (parent, base) = split(path);
-        let made = rustix::fs::mkdirat(open(&root, parent)?, base, Mode::from_raw_mode(0o755));
+        let made = rustix::fs::mkdirat(open(&root, parent)?, base, Mode::from_raw_mode(0o700));
         made.context("cannot make a directory of a chain's top layer")?;
     }
     // From the inside out, so that no time is changed by what is made later.

@@ -138,7 +138,10 @@ impl Root {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => return Ok(None),
                 Ok(_) => {}
                 Err(Errno::NOENT) if make => {
-                    rustix::fs::mkdirat(&here.fd, &*part, Mode::from_raw_mode(0o755)).with_context(failed)?;
+                    // Not by mkdir alone, whose mode the process's umask narrows.
+                    let mode = Mode::from_raw_mode(0o755);
+                    rustix::fs::mkdirat(&here.fd, &*part, mode).with_context(failed)?;
+                    rustix::fs::chmodat(&here.fd, &*part, mode, AtFlags::empty()).with_context(failed)?;
                     self.implicit.insert(child.clone());
                 }
                 Err(Errno::NOENT) => return Ok(None),

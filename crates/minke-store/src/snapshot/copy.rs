@@ -31,6 +31,7 @@ pub(super) fn create(place: &Path, chain: &[Digest], layers: &Layers) -> Result<
             Error::new(error.kind(), format!("cannot copy the layer {diff_id}")).with_source(error)
         })?;
     }
+    super::set_root_mode(&partial)?;
     fs::rename(&partial, place.join("root")).context("cannot finish a copy")
 }
 
@@ -94,7 +95,7 @@ impl LayerCopy<'_> {
             }
             self.entry(&source, name, &join(path, name))?;
         }
-        if !self.meta.implicit.contains(path) {
+        if !path.is_empty() && !self.meta.implicit.contains(path) {
             let target = open_directory(self.target, path, OFlags::RDONLY).with_context(failed)?;
             DirectoryFacts::read(&source)?.apply(&File::from(target))?;
         }
@@ -113,7 +114,9 @@ impl LayerCopy<'_> {
         if kind == FileType::Directory {
             if there != Some(FileType::Directory) {
                 tree::remove(parent.as_fd(), name).with_context(failed)?;
-                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).with_context(failed)?;
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)).with_context(failed)?;
+                rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())
+                    .with_context(failed)?;
             }
             let directory = open_directory(source, name, OFlags::RDONLY).with_context(failed)?;
             return self.directory(directory, path);

@@ -146,7 +146,7 @@ impl Snapshots {
         }
         self.trash.take(&place)?;
         let made = match self.kind {
-            SnapshotKind::Overlay => overlay::create(&place, &record.layers, layers),
+            SnapshotKind::Overlay => overlay::create(&place),
             SnapshotKind::Copy => copy::create(&place, &record.layers, layers),
         };
         let made = made.and_then(|()| write_note(&place, &record, boot_id));
@@ -173,6 +173,13 @@ impl Snapshots {
         self.trash.take(&place)?;
         Ok(self.own().remove(id))
     }
+}
+
+/// Gives a container's root the owner and mode that Docker gives it, whatever its image's archives say.
+fn set_root_mode(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let set = fs::set_permissions(path, fs::Permissions::from_mode(0o755));
+    set.with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
 /// The note beside a container's own layer, for one that no database record tells of: the boot, then the

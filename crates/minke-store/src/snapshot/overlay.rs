@@ -4,18 +4,16 @@ use super::RootFs;
 use crate::db::Keep;
 use crate::layer::Layers;
 use minke_model::{Context, Digest, Result};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Makes upper and work; the upper directory's own owner and mode are what the root of the mount shows.
-pub(super) fn create(place: &Path, chain: &[Digest], layers: &Layers) -> Result<()> {
+/// Makes upper and work. The upper directory's own owner and mode are what the root of the mount shows.
+pub(super) fn create(place: &Path) -> Result<()> {
     for name in ["upper", "work"] {
         let path = place.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    }
-    if let Some(facts) = layers.root_facts(chain)? {
-        facts.apply(&File::open(place.join("upper")).context("cannot open an upper directory")?)?;
+        super::set_root_mode(&path)?;
     }
     Ok(())
 }
@@ -23,7 +21,7 @@ pub(super) fn create(place: &Path, chain: &[Digest], layers: &Layers) -> Result<
 pub(super) fn rootfs(place: &Path, chain: &[Digest], keep: Keep, layers: &Layers) -> Result<RootFs> {
     let (upper, work) = (place.join("upper"), place.join("work"));
     if !upper.exists() || !work.exists() {
-        create(place, chain, layers)?;
+        create(place)?;
     }
     clear_volatile_mark(&work)?;
     Ok(RootFs::Overlay { lowers: layers.lowers(chain)?, upper, work, volatile: keep == Keep::Boot })
