@@ -4,6 +4,7 @@ use std::path::Path;
 
 use minke_model::{Digest, Error, Result};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::host::TlsFiles;
 
@@ -37,7 +38,7 @@ struct EndpointMeta {
 /// # Errors
 /// [`minke_model::ErrorKind::NotFound`] where there is none of that name.
 pub(crate) fn load(directory: &Path, name: &str) -> Result<Context> {
-    let id = Digest::sha256(name.as_bytes());
+    let id = Digest::sha256(&Sha256::digest(name.as_bytes()));
     let id = id.hex();
     let path = directory.join("contexts/meta").join(id).join("meta.json");
     let absent = || {
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn a_context_is_found_by_the_hash_of_its_name() {
         let home = tempfile::tempdir().unwrap();
-        let id = Digest::sha256(b"far");
+        let id = Digest::sha256(&Sha256::digest(b"far"));
         let meta = home.path().join("contexts/meta").join(id.hex());
         std::fs::create_dir_all(&meta).unwrap();
         std::fs::write(meta.join("meta.json"), r#"{"Name":"far","Metadata":{},"Endpoints":{"docker":{"Host":"tcp://h:1","SkipTLSVerify":false}}}"#).unwrap();

@@ -14,8 +14,11 @@ use crate::frame::{FrameReader, Framing};
 
 /// A connection to an engine.
 pub enum Stream {
+    /// By a socket in the file system.
     Unix(UnixStream),
+    /// By TCP.
     Tcp(TcpStream),
+    /// By TCP with TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

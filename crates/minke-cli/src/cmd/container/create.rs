@@ -1,0 +1,156 @@
+//! `create`: makes a container without starting it; the making is shared with `run`.
+
+use std::fs;
+
+use clap::Args;
+use minke_api::container::{ContainerCreateQuery, ContainerCreateRequest};
+use minke_model::{Error, ErrorKind, Reference};
+
+use super::flags::{ContainerFlags, NOT_OFFERED};
+use super::plan::{Facts, plan_create};
+use crate::error::{Failure, Outcome};
+use crate::exit;
+use crate::grammar::{Arity, Verb};
+use crate::session::{self, Session};
+use crate::terminal;
+
+const NO_NETWORK: &str = "Without --network this container has none: minke has no networks yet (--network host shares the host's).";
+
+/// Flags of `create`.
+#[derive(Args, Clone, Debug)]
+pub struct Create {
+    #[command(flatten)]
+    pub flags: ContainerFlags,
+}
+
+impl Verb for Create {
+    const SUMMARY: &'static str = "Make a new container without starting it";
+    const USAGE: &'static str = "[OPTIONS] IMAGE [COMMAND] [ARG...]";
+    const ARITY: Arity = Arity::AtLeast(1);
+    const STOPS_AT_FIRST: bool = true;
+    const NOT_OFFERED: &'static [(&'static str, &'static str)] = NOT_OFFERED;
+
+    async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
+        let request = plan(session, &self.flags, &arguments, false)?;
+        let id = make(session, &self.flags, &request).await?;
+        session.print(format!("{id}\n"))?;
+        Ok(exit::SUCCESS)
+    }
+}
+
+/// A failure of a command that runs something.
+pub fn refused(session: &Session, error: Error) -> Failure {
+    Failure::Run { form: session.form.clone(), error, code: exit::REFUSED, hint: None }
+}
+
+/// Plans the request with what this process knows.
+pub fn plan(
+    session: &Session,
+    flags: &ContainerFlags,
+    arguments: &[String],
+    detach: bool,
+) -> Result<ContainerCreateRequest, Failure> {
+    let directory = std::env::current_dir()
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_else(|_| "/".into());
+    let host = session.endpoint()?.host.to_string();
+    let facts = Facts {
+        directory: &directory,
+        env: &session::env,
+        read: &read_file,
+        proxies: session.config.proxies_for(&host).map(|proxies| proxies.variables()).unwrap_or_default(),
+        console: if flags.tty { terminal::size() } else { None },
+        detach,
+    };
+    plan_create(flags, &arguments[0], &arguments[1..], &facts).map_err(|error| refused(session, error))
+}
+
+/// Reads a file that a flag names, in Go's words for what goes wrong.
+pub fn read_file(path: &str) -> Result<Vec<u8>, Error> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            return Err(Error::invalid(format!("invalid env file ({path}): read {path}: is a directory")));
+        }
+        Ok(found) if found.len() > minke_model::env::FILE_LIMIT_BYTES as u64 => {
+            return Err(Error::invalid(format!("{path} is too large")));
+        }
+        _ => {}
+    }
+    fs::read(path).map_err(|error| Error::invalid(format!("open {path}: {}", reason(&error))))
+}
+
+/// An error of the system in lower case and without its number.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// Makes the container and gives its id; says what the engine warns of.
+pub async fn make(
+    session: &Session,
+    flags: &ContainerFlags,
+    request: &ContainerCreateRequest,
+) -> Result<String, Failure> {
+    if !flags.cidfile.is_empty() && fs::metadata(&flags.cidfile).is_ok() {
+        let message = format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            flags.cidfile
+        );
+        return Err(refused(session, Error::invalid(message)));
+    }
+    if flags.pull == "always" {
+        return Err(refused(
+            session,
+            Error::new(
+                ErrorKind::NotImplemented,
+                "--pull always: this version of minke cannot pull images yet; use `minke load` or `minke import`",
+            ),
+        ));
+    }
+    let client = session.client().await?;
+    let query = ContainerCreateQuery { name: flags.name.clone(), ..ContainerCreateQuery::default() };
+    let made = match client.container_create(&query, request).await {
+        Ok(made) => made,
+        Err(error) => return Err(explain_missing_image(session, flags, &request.config.image, error)),
+    };
+    if flags.network.is_none()
+        && client.endpoint().implicit
+        && !made.warnings.iter().any(|warning| warning.contains("network"))
+    {
+        session.complain(NO_NETWORK);
+    }
+    for warning in &made.warnings {
+        session.complain(format_args!("WARNING: {warning}"));
+    }
+    if !flags.cidfile.is_empty() {
+        fs::write(&flags.cidfile, &made.id).map_err(|error| {
+            refused(
+                session,
+                Error::system(format!(
+                    "failed to create the container ID file: open {}: {}",
+                    flags.cidfile,
+                    reason(&error)
+                )),
+            )
+        })?;
+    }
+    Ok(made.id)
+}
+
+/// Says how an image that is not there can be brought in.
+fn explain_missing_image(session: &Session, flags: &ContainerFlags, image: &str, error: Error) -> Failure {
+    if error.kind() != ErrorKind::NotFound || !error.message().to_lowercase().contains("no such image") {
+        return refused(session, error);
+    }
+    let name = Reference::parse(image)
+        .map(|reference| reference.with_default_tag().familiar())
+        .unwrap_or_else(|_| image.to_string());
+    if flags.pull == "missing" {
+        session.complain(format_args!("Unable to find image '{name}' locally"));
+    }
+    let program = &session.program;
+    let hint = format!(
+        "This version of minke cannot pull images: bring it in by `{program} load -i FILE` (an archive of `docker save`) or `{program} import FILE {name}` (a root file system)."
+    );
+    Failure::Run { form: session.form.clone(), error, code: exit::REFUSED, hint: Some(hint) }
+}

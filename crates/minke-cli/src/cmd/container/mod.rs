@@ -1,0 +1,18 @@
+//! Commands about containers.
+
+pub mod attach;
+pub mod create;
+pub mod exec;
+pub mod flags;
+pub mod inspect;
+pub mod kill;
+pub mod logs;
+pub mod plan;
+pub mod ports;
+pub mod ps;
+pub mod rename;
+pub mod rm;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod wait;

@@ -1,0 +1,178 @@
+//! `run`: makes a container, joins its streams, starts it, and ends with its exit code. The order is what matters: the streams
+//! are joined before the start, so that no byte is lost, and where the engine does not report the exit on them, the wait is
+//! registered before the start too.
+
+use clap::Args;
+use minke_api::container::{AttachQuery, ContainerStartQuery, WaitQuery};
+use minke_client::{Client, Hijacked, PendingExit};
+use minke_model::{Error, ErrorKind};
+
+use super::create::{make, plan, refused};
+use super::flags::{ContainerFlags, NOT_OFFERED};
+use crate::attached::{self, Ended, Manner, Target};
+use crate::detach::DetachKeys;
+use crate::error::{Failure, Outcome};
+use crate::exit;
+use crate::grammar::{self, Arity, Verb};
+use crate::session::Session;
+use crate::terminal;
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    flags: ContainerFlags,
+    /// Run in the background and print the container's id
+    #[arg(long, short = 'd')]
+    detach: bool,
+    /// Keys that detach from the container, such as ctrl-p,ctrl-q
+    #[arg(long, value_name = "string", default_value = "")]
+    detach_keys: String,
+    /// Pass signals on to the container
+    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = grammar::parse_bool, action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+}
+
+impl Verb for Run {
+    const SUMMARY: &'static str = "Make a container from an image and run it";
+    const USAGE: &'static str = "[OPTIONS] IMAGE [COMMAND] [ARG...]";
+    const ARITY: Arity = Arity::AtLeast(1);
+    const STOPS_AT_FIRST: bool = true;
+    const NOT_OFFERED: &'static [(&'static str, &'static str)] = NOT_OFFERED;
+
+    async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
+        if self.detach && !self.flags.attach.is_empty() {
+            return Err(refused(
+                session,
+                Error::invalid("conflicting options: cannot specify both --attach and --detach"),
+            ));
+        }
+        let request = plan(session, &self.flags, &arguments, self.detach)?;
+        let stdin = request.config.attach_stdin;
+        if !self.detach && self.flags.tty && stdin && !terminal::input_is_terminal() {
+            return Err(Failure::Plain("the input device is not a TTY".into()));
+        }
+        let keys = detach_keys(session, &self.detach_keys)?;
+        let id = make(session, &self.flags, &request).await?;
+        let query = AttachQuery {
+            detach_keys: if self.detach_keys.is_empty() {
+                session.config.detach_keys.clone()
+            } else {
+                self.detach_keys.clone()
+            },
+            stream: true,
+            stdin,
+            stdout: request.config.attach_stdout,
+            stderr: request.config.attach_stderr,
+            ..AttachQuery::default()
+        };
+        let manner = Manner {
+            target: Target::Container(id.clone()),
+            tty: self.flags.tty,
+            stdin,
+            sig_proxy: self.sig_proxy,
+            detach_keys: keys,
+        };
+        if self.detach {
+            start(session, &id).await.map_err(|error| start_failure(session, error))?;
+            session.print(format!("{id}\n"))?;
+            return Ok(exit::SUCCESS);
+        }
+        run_attached(session, &id, &query, manner, self.flags.rm).await
+    }
+}
+
+/// The keys that detach: the flag's, else the configuration's, else the default.
+pub fn detach_keys(session: &Session, flag: &str) -> Result<DetachKeys, Failure> {
+    let text = if flag.is_empty() { &session.config.detach_keys } else { flag };
+    Ok(DetachKeys::parse(text)?)
+}
+
+async fn start(session: &Session, id: &str) -> Result<(), Error> {
+    session.engine().container_start(id, &ContainerStartQuery::default()).await
+}
+
+fn start_failure(session: &Session, error: Error) -> Failure {
+    let code = exit::of_start_failure(&error.to_string());
+    Failure::Run { form: session.form.clone(), error, code, hint: None }
+}
+
+/// Joins a new container's streams, starts it, and waits for its end.
+async fn run_attached(
+    session: &Session,
+    id: &str,
+    query: &AttachQuery,
+    manner: Manner,
+    remove: bool,
+) -> Outcome {
+    let client = session.engine();
+    let condition = if remove { "removed" } else { "next-exit" };
+    let connection =
+        client.container_attach(id, query, manner.tty).await.map_err(|error| refused(session, error))?;
+    let reported = connection.reports_exit();
+    let pending = if reported {
+        None
+    } else {
+        Some(wait(client, id, condition).await.map_err(|error| refused(session, error))?)
+    };
+    if let Err(error) = start(session, id).await {
+        drop(connection);
+        if let (true, Some(pending)) = (remove, pending) {
+            let _ = pending.exit_code().await;
+        }
+        return Err(start_failure(session, error));
+    }
+    let removal = if reported && remove { wait(client, id, condition).await.ok() } else { None };
+    let outcome = finish(client, connection, manner, pending, id).await?;
+    if let (Ended::Exit(_), Some(removal)) = (outcome, removal) {
+        let _ = removal.exit_code().await;
+    }
+    Ok(code_of(outcome))
+}
+
+async fn wait(client: &Client, id: &str, condition: &str) -> Result<PendingExit, Error> {
+    client.container_wait(id, &WaitQuery { condition: condition.into() }).await
+}
+
+/// Joins the streams until the end, and finds the exit code where it did not come with them.
+pub async fn finish(
+    client: &Client,
+    connection: Hijacked,
+    manner: Manner,
+    pending: Option<PendingExit>,
+    id: &str,
+) -> Result<Ended, Failure> {
+    match attached::join(client, connection, manner).await? {
+        Ended::Closed => {}
+        ended => return Ok(ended),
+    }
+    let pending = match pending {
+        Some(pending) => pending,
+        None => wait(client, id, "not-running").await.map_err(|error| lost(&error))?,
+    };
+    let code = pending.exit_code().await.map_err(|error| lost(&error))?;
+    Ok(Ended::Exit(i32::try_from(code).unwrap_or(exit::REFUSED)))
+}
+
+/// The engine went away before the exit code was known.
+fn lost(error: &Error) -> Failure {
+    let text = match error.kind() {
+        ErrorKind::Unavailable => "the engine went away before the exit code was known".to_string(),
+        _ => error.to_string(),
+    };
+    eprintln!("{text}");
+    Failure::Code(exit::REFUSED)
+}
+
+/// The exit code of a joined container; says that the user has detached.
+pub fn code_of(ended: Ended) -> i32 {
+    match ended {
+        Ended::Exit(code) => code,
+        Ended::Detached => {
+            eprintln!("read escape sequence");
+            exit::SUCCESS
+        }
+        Ended::Closed => exit::SUCCESS,
+        Ended::Signal(number) => exit::of_signal(number),
+    }
+}

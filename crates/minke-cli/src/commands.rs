@@ -1,0 +1,181 @@
+//! The table of commands: which words lead to which verb.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::cmd::{container, image, system};
+use crate::error::{Failure, Outcome};
+use crate::globals::Globals;
+use crate::grammar::{self, Parsed, Verb};
+use crate::help;
+use crate::session::Session;
+use crate::suggest;
+
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+/// One row: the forms of a command, and what it does.
+pub struct Row {
+    /// Every way to type it, the short one first.
+    pub forms: &'static [&'static str],
+    /// One line about it.
+    pub summary: &'static str,
+    run: for<'a> fn(&'a Session, Vec<OsString>) -> Running<'a>,
+    /// Its flags, for completions and manual pages.
+    pub describe: fn(&str) -> clap::Command,
+}
+
+const fn row<V: Verb + 'static>(forms: &'static [&'static str]) -> Row {
+    Row {
+        forms,
+        summary: V::SUMMARY,
+        run: |session, words| Box::pin(invoke::<V>(session, words)),
+        describe: grammar::build::<V>,
+    }
+}
+
+async fn invoke<V: Verb>(session: &Session, words: Vec<OsString>) -> Outcome {
+    match grammar::parse::<V>(&session.program, &session.form, &words)? {
+        Parsed::Help(text) => session.print(text).map(|()| crate::exit::SUCCESS),
+        Parsed::Run(verb, arguments) => verb.run(arguments, session).await,
+    }
+}
+
+/// Every command.
+pub const COMMANDS: &[Row] = &[
+    row::<container::run::Run>(&["run", "container run"]),
+    row::<container::exec::Exec>(&["exec", "container exec"]),
+    row::<container::ps::Ps>(&["ps", "container ls", "container ps", "container list"]),
+    row::<image::ls::Images>(&["images", "image ls", "image list"]),
+    row::<system::version::Version>(&["version"]),
+    row::<system::info::Info>(&["info", "system info"]),
+    row::<container::attach::Attach>(&["attach", "container attach"]),
+    row::<container::create::Create>(&["create", "container create"]),
+    row::<system::events::Events>(&["events", "system events"]),
+    row::<image::history::History>(&["history", "image history"]),
+    row::<image::import::Import>(&["import", "image import"]),
+    row::<system::inspect::Inspect>(&["inspect"]),
+    row::<container::inspect::Inspect>(&["container inspect"]),
+    row::<image::inspect::Inspect>(&["image inspect"]),
+    row::<container::kill::Kill>(&["kill", "container kill"]),
+    row::<image::load::Load>(&["load", "image load"]),
+    row::<container::logs::Logs>(&["logs", "container logs"]),
+    row::<container::rename::Rename>(&["rename", "container rename"]),
+    row::<container::stop::Restart>(&["restart", "container restart"]),
+    row::<container::rm::Remove>(&["rm", "container rm", "container remove"]),
+    row::<image::rm::Remove>(&["rmi", "image rm", "image remove"]),
+    row::<image::save::Save>(&["save", "image save"]),
+    row::<container::start::Start>(&["start", "container start"]),
+    row::<container::stop::Stop>(&["stop", "container stop"]),
+    row::<image::tag::Tag>(&["tag", "image tag"]),
+    row::<container::wait::Wait>(&["wait", "container wait"]),
+];
+
+const NOUNS: &[(&str, &str)] = &[
+    ("container", "Work with containers"),
+    ("image", "Work with images"),
+    ("system", "Work with the engine"),
+];
+
+/// What the words after the global flags ask for.
+pub enum Found<'a> {
+    /// This command in this form, with the words that follow it.
+    Command(&'static Row, String, &'a [String]),
+    /// A list of commands.
+    Help(String),
+}
+
+/// Finds the command that `words` begin with.
+pub fn find<'a>(program: &str, words: &'a [String]) -> Result<Found<'a>, Failure> {
+    let Some((first, rest)) = words.split_first() else { return Ok(Found::Help(overview(program))) };
+    if first == "help" {
+        return match rest {
+            [] => Ok(Found::Help(overview(program))),
+            _ => match find(program, rest)? {
+                Found::Command(row, form, _) => Ok(Found::Help(describe(program, row, &form))),
+                help => Ok(help),
+            },
+        };
+    }
+    if NOUNS.iter().any(|(noun, _)| noun == first) {
+        let Some((verb, rest)) = rest.split_first().filter(|(verb, _)| *verb != "--help") else {
+            return Ok(Found::Help(noun_overview(program, first)));
+        };
+        let form = format!("{first} {verb}");
+        return match row_of(&form) {
+            Some(row) => Ok(Found::Command(row, form, rest)),
+            None => Err(unknown(verb, first)),
+        };
+    }
+    match row_of(first) {
+        Some(row) => Ok(Found::Command(row, first.clone(), rest)),
+        None => Err(unknown(first, "")),
+    }
+}
+
+impl Row {
+    /// Runs the command.
+    pub async fn run(&self, session: &Session, words: Vec<OsString>) -> Outcome {
+        (self.run)(session, words).await
+    }
+}
+
+fn row_of(form: &str) -> Option<&'static Row> {
+    COMMANDS.iter().find(|row| row.forms.contains(&form))
+}
+
+fn unknown(name: &str, noun: &str) -> Failure {
+    let prefix = if noun.is_empty() { String::new() } else { format!("{noun} ") };
+    let forms = COMMANDS
+        .iter()
+        .flat_map(|row| row.forms)
+        .filter_map(|form| form.strip_prefix(&prefix))
+        .filter(|verb| !verb.contains(' '));
+    let nouns = NOUNS.iter().map(|(noun, _)| *noun).filter(|_| noun.is_empty());
+    let similar = suggest::similar(name, forms.chain(nouns))
+        .into_iter()
+        .map(|word| format!("{prefix}{word}"))
+        .collect();
+    Failure::UnknownCommand { name: name.into(), similar, noun: noun.into() }
+}
+
+fn describe(program: &str, row: &Row, form: &str) -> String {
+    let command = (row.describe)(form);
+    format!("Usage:  {program} {form}\n\n{}\n{}", row.summary, help::options(&command, "Options"))
+}
+
+/// The text of `--help` alone.
+pub fn overview(program: &str) -> String {
+    let mut text = format!("Usage:  {program} {}\n\n{}\n\nCommands:\n", Globals::USAGE, Globals::SUMMARY);
+    let short = COMMANDS.iter().filter(|row| !row.forms[0].contains(' '));
+    for (name, summary) in
+        short.map(|row| (row.forms[0], row.summary)).chain([("daemon", "Run the engine, or stop it")])
+    {
+        text.push_str(&format!("  {name:11} {summary}\n"));
+    }
+    text.push_str("\nBy noun:\n");
+    for (noun, summary) in NOUNS {
+        text.push_str(&format!("  {noun:11} {summary}\n"));
+    }
+    text.push_str(&help::options(&grammar::build::<Globals>(""), "Global Options"));
+    text.push_str(&format!("\nRun '{program} COMMAND --help' for more about a command.\n"));
+    text
+}
+
+fn noun_overview(program: &str, noun: &str) -> String {
+    let summary = NOUNS.iter().find(|(known, _)| *known == noun).map_or("", |(_, summary)| summary);
+    let mut text = format!("Usage:  {program} {noun} COMMAND\n\n{summary}\n\nCommands:\n");
+    let prefix = format!("{noun} ");
+    let mut verbs: Vec<(&str, &str)> = COMMANDS
+        .iter()
+        .filter_map(|row| {
+            row.forms.iter().find_map(|form| form.strip_prefix(&prefix)).map(|verb| (verb, row.summary))
+        })
+        .collect();
+    verbs.sort();
+    for (verb, summary) in verbs {
+        text.push_str(&format!("  {verb:11} {summary}\n"));
+    }
+    text.push_str(&format!("\nRun '{program} {noun} COMMAND --help' for more about a command.\n"));
+    text
+}
