@@ -71,7 +71,9 @@ impl Engine {
     /// # Errors
     /// A root that can't be used or that another engine uses, a database of a newer version.
     pub async fn start(options: EngineOptions) -> Result<Self> {
-        let shared = tokio::task::spawn_blocking(move || Shared::open(options)).await.context("starting the engine")??;
+        let shared = tokio::task::spawn_blocking(move || Shared::open(options))
+            .await
+            .context("starting the engine")??;
         let shared = Arc::new(shared);
         reconcile::all(&shared).await?;
         Ok(Self { shared })
@@ -82,8 +84,14 @@ impl Engine {
         if stop_containers {
             self.stop_all(timeout_s).await;
         }
-        let store = self.shared.store.clone();
-        let _ = tokio::task::spawn_blocking(move || store.settle()).await;
+        let shared = self.shared.clone();
+        let work = move || {
+            shared.remove_idle_groups();
+            shared.store.settle()
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+            tracing::error!(%error, "not everything could be written to the disk");
+        }
     }
 
     async fn stop_all(&self, timeout_s: i64) {
@@ -96,7 +104,8 @@ impl Engine {
             ends.push(tokio::spawn(async move {
                 let signal = view.record.stop_signal().unwrap_or(15);
                 let timeout_s = view.record.config.stop_timeout.unwrap_or(timeout_s).min(timeout_s);
-                let asked = container.ask(|reply| Command::Stop { signal, timeout_s, restart: false, reply }).await;
+                let asked =
+                    container.ask(|reply| Command::Stop { signal, timeout_s, restart: false, reply }).await;
                 if asked.is_ok() {
                     container.wait_for(|view| !view.is_running()).await;
                 }
@@ -121,7 +130,9 @@ impl Shared {
             None => None,
             Some("overlay2" | "overlay" | "overlayfs") => Some(SnapshotKind::Overlay),
             Some("vfs" | "copy") => Some(SnapshotKind::Copy),
-            Some(other) => return Err(Error::invalid(format!("unknown storage driver {other:?}: overlay2 or vfs"))),
+            Some(other) => {
+                return Err(Error::invalid(format!("unknown storage driver {other:?}: overlay2 or vfs")));
+            }
         };
         let store = Store::open(&options.data_root, store_options)?;
         let shim = ShimImage::new(options.shim, &options.exec_root).context("preparing the shim")?;
@@ -142,6 +153,14 @@ impl Shared {
             options,
             _lock: lock,
         })
+    }
+
+    /// Removes the engine's own control groups unless a container still runs in them.
+    fn remove_idle_groups(&self) {
+        if self.containers.all().iter().all(|container| !container.view().is_running()) {
+            self.host.group(&self.cgroup_parent).remove();
+            self.host.group(&ShimHome::path(&self.cgroup_parent)).remove();
+        }
     }
 
     /// The files of a container.
@@ -177,9 +196,13 @@ impl Shared {
 }
 
 impl ShimHome {
+    /// The group beside the containers', from the mount points.
+    fn path(parent: &str) -> String {
+        format!("{parent}-shims")
+    }
+
     fn make(host: &Host, parent: &str) -> Result<Self> {
-        let path = format!("{parent}-shims");
-        let group = host.group(&path);
+        let group = host.group(&Self::path(parent));
         let failed = "making the control group of shims";
         if let Some(v2) = &group.v2 {
             let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
@@ -229,7 +252,9 @@ fn lock(data_root: &Path) -> Result<OwnedFd> {
     for attempt in 0..40 {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if attempt < 39 => std::thread::sleep(Duration::from_millis(50)),
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < 39 => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
             Err(_) => break,
         }
     }

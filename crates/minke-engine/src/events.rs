@@ -50,9 +50,16 @@ impl Default for Events {
 
 impl Events {
     /// Records an event that happens now and tells the listeners.
-    pub fn emit(&self, kind: &'static str, action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) {
+    pub fn emit(
+        &self,
+        kind: &'static str,
+        action: impl Into<String>,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
         let mut ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let event = Event { kind, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() };
+        let event =
+            Event { kind, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() };
         if ring.len() == RING {
             ring.pop_front();
         }

@@ -147,7 +147,9 @@ impl Execs {
 
     /// The container's run has ended, and all its execs with it.
     pub fn container_ended(&self, container_id: &str) {
-        self.lock().retain(|_, exec| exec.container_id != container_id || matches!(exec.state, ExecState::Exited { .. }));
+        self.lock().retain(|_, exec| {
+            exec.container_id != container_id || matches!(exec.state, ExecState::Exited { .. })
+        });
     }
 
     /// The container is gone.
@@ -160,7 +162,9 @@ impl Execs {
         let mut ids: Vec<String> = self
             .lock()
             .values()
-            .filter(|exec| exec.container_id == container_id && !matches!(exec.state, ExecState::Exited { .. }))
+            .filter(|exec| {
+                exec.container_id == container_id && !matches!(exec.state, ExecState::Exited { .. })
+            })
             .map(|exec| exec.id.clone())
             .collect();
         ids.sort();

@@ -21,7 +21,8 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let found = minke_sys::host::probe().context("reading what the host offers")?;
         let facts = facts(&found)?;
-        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let hostname =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         Ok(Self { found, facts, hostname })
     }
 
@@ -34,9 +35,10 @@ impl Host {
     pub fn group(&self, path: &str) -> Group {
         let below = |mount: &str| PathBuf::from(format!("{}{path}", mount.trim_end_matches('/')));
         match &self.facts.cgroups {
-            CgroupMode::V1 { hierarchies } => {
-                Group { v2: None, v1: hierarchies.iter().map(|hierarchy| below(&hierarchy.mountpoint)).collect() }
-            }
+            CgroupMode::V1 { hierarchies } => Group {
+                v2: None,
+                v1: hierarchies.iter().map(|hierarchy| below(&hierarchy.mountpoint)).collect(),
+            },
             CgroupMode::V2 { mountpoint, .. } => Group { v2: Some(below(mountpoint)), v1: Vec::new() },
         }
     }
@@ -46,11 +48,13 @@ fn facts(found: &minke_sys::host::Host) -> Result<HostFacts> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let limits = |controllers: &[String]| controllers.iter().any(|name| name == "memory" || name == "cpu");
     let cgroups = match &found.cgroup2 {
-        Some(unified) if !found.cgroup1.iter().any(|hierarchy| limits(&hierarchy.controllers)) => CgroupMode::V2 {
-            mountpoint: text(&unified.mount),
-            controllers: unified.controllers.clone(),
-            own: unified.own.clone(),
-        },
+        Some(unified) if !found.cgroup1.iter().any(|hierarchy| limits(&hierarchy.controllers)) => {
+            CgroupMode::V2 {
+                mountpoint: text(&unified.mount),
+                controllers: unified.controllers.clone(),
+                own: unified.own.clone(),
+            }
+        }
         _ => CgroupMode::V1 {
             hierarchies: found
                 .cgroup1
@@ -65,8 +69,9 @@ fn facts(found: &minke_sys::host::Host) -> Result<HostFacts> {
     };
     let mut numbers = found.kernel_release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let architecture = Architecture::native()
-        .ok_or_else(|| Error::system(format!("minke does not know the processor architecture {}", found.machine)))?;
+    let architecture = Architecture::native().ok_or_else(|| {
+        Error::system(format!("minke does not know the processor architecture {}", found.machine))
+    })?;
     let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
     Ok(HostFacts {
         swap_accounting: swap_accounting(&cgroups),

@@ -21,7 +21,8 @@ use tokio_util::io::SyncIoBridge;
 use crate::engine::Shared;
 use crate::{Engine, ProgressStream};
 
-const LIST_FILTERS: [&str; 8] = ["before", "dangling", "label", "label!", "reference", "since", "until", "id"];
+const LIST_FILTERS: [&str; 8] =
+    ["before", "dangling", "label", "label!", "reference", "since", "until", "id"];
 /// How much of an archive is sent at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -32,14 +33,19 @@ impl Engine {
         filters.check(&LIST_FILTERS)?;
         let dangling = filters.boolean("dangling")?;
         let created = |key: &str| -> Result<Option<i64>> {
-            filters.values(key).next().map(|name| Ok(self.shared.store.image(name)?.created_unix())).transpose()
+            filters
+                .values(key)
+                .next()
+                .map(|name| Ok(self.shared.store.image(name)?.created_unix()))
+                .transpose()
         };
         let (before, since) = (created("before")?, created("since")?);
         let until = filters.values("until").next().map(crate::time::parse_query_time).transpose()?.flatten();
         let references: Vec<&str> = filters.values("reference").collect();
         let mut images: Vec<Arc<Image>> = self.shared.store.images();
         images.retain(|image| {
-            let labels = image.config.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+            let labels =
+                image.config.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
             let created = image.created_unix();
             dangling.is_none_or(|dangling| image.is_dangling() == dangling)
                 && before.is_none_or(|time| created < time)
@@ -47,7 +53,8 @@ impl Engine {
                 && until.is_none_or(|time| created < time.as_second())
                 && filters.allows_labels("label", &labels)
                 && (!filters.contains("label!") || !filters.allows_labels("label!", &labels))
-                && (references.is_empty() || image.tags.iter().any(|tag| references.iter().any(|pattern| matches(tag, pattern))))
+                && (references.is_empty()
+                    || image.tags.iter().any(|tag| references.iter().any(|pattern| matches(tag, pattern))))
         });
         images.sort_by_key(|image| std::cmp::Reverse(image.created_unix()));
         let used = self.shared.used_images();
@@ -61,13 +68,20 @@ impl Engine {
         if let Some(platform) = platform(&query.platform)?
             && platform.rank(&image.config.platform()).is_none()
         {
-            return Err(Error::not_found(format!("No such image: {name} for the platform {}", query.platform)));
+            return Err(Error::not_found(format!(
+                "No such image: {name} for the platform {}",
+                query.platform
+            )));
         }
         Ok(inspect(&image, self.shared.store.snapshot_kind().driver_name()))
     }
 
     /// `GET /images/{name}/history`.
-    pub async fn image_history(&self, name: &str, query: &ImageHistoryQuery) -> Result<Vec<ImageHistoryItem>> {
+    pub async fn image_history(
+        &self,
+        name: &str,
+        query: &ImageHistoryQuery,
+    ) -> Result<Vec<ImageHistoryItem>> {
         platform(&query.platform)?;
         let history = self.shared.store.history(name)?;
         Ok(history
@@ -100,7 +114,10 @@ impl Engine {
             ));
         }
         if !matches!(query.from_src.as_str(), "-" | "") {
-            return Err(Error::new(ErrorKind::NotImplemented, "an import reads its archive from the request's body (-)"));
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                "an import reads its archive from the request's body (-)",
+            ));
         }
         let options = ImportOptions {
             reference: import_reference(query)?,
@@ -164,7 +181,8 @@ impl Engine {
 
     /// `POST /images/{name}/tag`.
     pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<()> {
-        let text = if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
+        let text =
+            if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
         let target = Reference::parse(&text)?;
         if target.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
@@ -266,7 +284,8 @@ fn load_message(event: LoadEvent, quiet: bool) -> Option<ProgressMessage> {
         LoadEvent::Layer { .. } if quiet => None,
         LoadEvent::Layer { diff_id, current, total } => {
             let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-            let progress_detail = ProgressDetail { current: number(current), total: number(total), units: String::new() };
+            let progress_detail =
+                ProgressDetail { current: number(current), total: number(total), units: String::new() };
             Some(ProgressMessage {
                 progress_detail: Some(progress_detail),
                 id: diff_id.short().to_owned(),
@@ -279,7 +298,9 @@ fn load_message(event: LoadEvent, quiet: bool) -> Option<ProgressMessage> {
 fn delete_item(removed: Removed) -> ImageDeleteItem {
     match removed {
         Removed::Untagged(untagged) => ImageDeleteItem { untagged, ..ImageDeleteItem::default() },
-        Removed::Deleted(digest) => ImageDeleteItem { deleted: digest.to_string(), ..ImageDeleteItem::default() },
+        Removed::Deleted(digest) => {
+            ImageDeleteItem { deleted: digest.to_string(), ..ImageDeleteItem::default() }
+        }
     }
 }
 
@@ -287,7 +308,8 @@ fn import_reference(query: &ImageCreateQuery) -> Result<Option<Reference>> {
     if query.repo.is_empty() {
         return Ok(None);
     }
-    let text = if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
+    let text =
+        if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
     let reference = Reference::parse(&text)?;
     if reference.digest().is_some() {
         return Err(Error::invalid("cannot import digest reference"));
@@ -303,8 +325,8 @@ fn platform(text: &str) -> Result<Option<Platform>> {
     if !text.starts_with('{') {
         return Platform::parse(text).map(Some);
     }
-    let parsed: minke_api::image::Platform =
-        serde_json::from_str(text).map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
+    let parsed: minke_api::image::Platform = serde_json::from_str(text)
+        .map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
     Ok(Some(Platform::new(&parsed.os, &parsed.architecture, &parsed.variant)))
 }
 
@@ -312,20 +334,26 @@ fn one_platform(texts: &[String]) -> Result<Option<Platform>> {
     match texts {
         [] => Ok(None),
         [one] => platform(one),
-        _ => Err(Error::new(ErrorKind::NotImplemented, "one platform at a time is what this version of minke offers")),
+        _ => Err(Error::new(
+            ErrorKind::NotImplemented,
+            "one platform at a time is what this version of minke offers",
+        )),
     }
 }
 
 /// Whether a `reference` filter wants a tag: Docker matches the familiar name with and without its tag, `*` and `?` within a path element.
 fn matches(tag: &Reference, pattern: &str) -> bool {
     let familiar = tag.familiar();
-    [familiar.as_str(), tag.familiar_name().as_str()].into_iter().any(|name| wildcard(name.as_bytes(), pattern.as_bytes()))
+    [familiar.as_str(), tag.familiar_name().as_str()]
+        .into_iter()
+        .any(|name| wildcard(name.as_bytes(), pattern.as_bytes()))
 }
 
 fn wildcard(text: &[u8], pattern: &[u8]) -> bool {
     match (text.split_first(), pattern.split_first()) {
         (_, Some((b'*', rest))) => {
-            wildcard(text, rest) || text.split_first().is_some_and(|(first, tail)| *first != b'/' && wildcard(tail, pattern))
+            wildcard(text, rest)
+                || text.split_first().is_some_and(|(first, tail)| *first != b'/' && wildcard(tail, pattern))
         }
         (Some((first, tail)), Some((b'?', rest))) => *first != b'/' && wildcard(tail, rest),
         (Some((first, tail)), Some((wanted, rest))) => first == wanted && wildcard(tail, rest),
@@ -335,7 +363,8 @@ fn wildcard(text: &[u8], pattern: &[u8]) -> bool {
 }
 
 fn summary(image: &Image, containers: i64, references: &[&str]) -> ImageSummary {
-    let shown = |tag: &&Reference| references.is_empty() || references.iter().any(|pattern| matches(tag, pattern));
+    let shown =
+        |tag: &&Reference| references.is_empty() || references.iter().any(|pattern| matches(tag, pattern));
     ImageSummary {
         containers,
         created: image.created_unix(),
@@ -370,9 +399,16 @@ fn inspect(image: &Image, driver: &str) -> ImageInspect {
         os_version: document.os_version.clone(),
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
         graph_driver: Some(DriverData { data: None, name: driver.to_owned() }),
-        root_fs: RootFs { kind: "layers".into(), layers: image.layers.iter().map(Digest::to_string).collect() },
+        root_fs: RootFs {
+            kind: "layers".into(),
+            layers: image.layers.iter().map(Digest::to_string).collect(),
+        },
         metadata: ImageMetadata {
-            last_tag_time: image.last_tagged.as_deref().and_then(|text| text.parse::<Timestamp>().ok()).map_or_else(Time::zero, Time::from),
+            last_tag_time: image
+                .last_tagged
+                .as_deref()
+                .and_then(|text| text.parse::<Timestamp>().ok())
+                .map_or_else(Time::zero, Time::from),
         },
         ..ImageInspect::default()
     }

@@ -7,7 +7,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Watches `fd` for reading and writing. Must be called inside the runtime.
-#[allow(deprecated, reason = "its replacement is unsafe for types that may close their descriptor behind tokio's back; OwnedFd can't")]
+#[allow(
+    deprecated,
+    reason = "its replacement is unsafe for types that may close their descriptor behind tokio's back; OwnedFd can't"
+)]
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }

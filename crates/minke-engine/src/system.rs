@@ -20,8 +20,20 @@ const MIN_API_VERSION: &str = "1.24";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const EVENT_FILTERS: [&str; 14] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service",
-    "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 impl Engine {
@@ -56,7 +68,8 @@ impl Engine {
         let host = &shared.host;
         let mut counts = BTreeMap::from([("running", 0i64), ("stopped", 0)]);
         for container in shared.containers.all() {
-            let running = matches!(container.view().lifecycle.state, State::Running(_) | State::Restarting(_));
+            let running =
+                matches!(container.view().lifecycle.state, State::Running(_) | State::Restarting(_));
             *counts.entry(if running { "running" } else { "stopped" }).or_default() += 1;
         }
         let (operating_system, os_version) = os_release();
@@ -99,10 +112,7 @@ impl Engine {
             os_type: "linux".into(),
             architecture: host.found.machine.clone(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: RegistryServiceConfig {
-                insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
-                ..RegistryServiceConfig::default()
-            },
+            registry_config: registry_config(),
             n_cpu: host.found.processors.into(),
             mem_total: i64::try_from(host.found.memory_bytes).unwrap_or(i64::MAX),
             docker_root_dir: shared.options.data_root.to_string_lossy().into_owned(),
@@ -157,7 +167,8 @@ async fn forward(
             return;
         }
     }
-    let left = filter.until.map(|until| until.duration_since(Timestamp::now()).try_into().unwrap_or_default());
+    let left =
+        filter.until.map(|until| until.duration_since(Timestamp::now()).try_into().unwrap_or_default());
     let over = async {
         match left {
             Some(left) => tokio::time::sleep(left).await,
@@ -194,6 +205,15 @@ fn message(event: Event) -> EventMessage {
         time: event.time.as_second(),
         time_nano: i64::try_from(event.time.as_nanosecond()).unwrap_or(i64::MAX),
         ..EventMessage::default()
+    }
+}
+
+fn registry_config() -> RegistryServiceConfig {
+    let hub = IndexInfo { name: "docker.io".into(), mirrors: Vec::new(), secure: true, official: true };
+    RegistryServiceConfig {
+        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
+        index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
+        ..RegistryServiceConfig::default()
     }
 }
 

@@ -158,7 +158,12 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
         (some(&host_config.volumes_from), "VolumesFrom"),
         (!host_config.volume_driver.is_empty() && host_config.volume_driver != "local", "VolumeDriver"),
         (some(&host_config.links), "Links"),
-        (!private(&host_config.ipc_mode) && host_config.ipc_mode != "none" && host_config.ipc_mode != "host", "IpcMode"),
+        (
+            !private(&host_config.ipc_mode)
+                && host_config.ipc_mode != "none"
+                && host_config.ipc_mode != "host",
+            "IpcMode",
+        ),
         (!private(&host_config.pid_mode) && host_config.pid_mode != "host", "PidMode"),
         (!matches!(host_config.uts_mode.as_str(), "" | "host"), "UTSMode"),
         (!matches!(host_config.userns_mode.as_str(), "" | "host"), "UsernsMode"),
@@ -193,7 +198,11 @@ fn has_entries<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
-fn check_resources(host_config: &mut HostConfig, around: &Circumstances<'_>, warnings: &mut Vec<String>) -> Result<()> {
+fn check_resources(
+    host_config: &mut HostConfig,
+    around: &Circumstances<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let memory = host_config.memory;
     if memory != 0 && memory < LEAST_MEMORY {
         return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
@@ -202,10 +211,14 @@ fn check_resources(host_config: &mut HostConfig, around: &Circumstances<'_>, war
         return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
     }
     if memory == 0 && host_config.memory_swap > 0 {
-        return Err(Error::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+        return Err(Error::invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ));
     }
     if host_config.memory_reservation > 0 && memory > 0 && host_config.memory_reservation > memory {
-        return Err(Error::invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+        return Err(Error::invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
     }
     if memory > 0 && host_config.memory_swap == 0 && around.swap {
         host_config.memory_swap = memory * 2;
@@ -229,7 +242,9 @@ fn check_resources(host_config: &mut HostConfig, around: &Circumstances<'_>, war
         )));
     }
     if host_config.cpu_period != 0 && !(1_000..=1_000_000).contains(&host_config.cpu_period) {
-        return Err(Error::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+        return Err(Error::invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
     }
     if host_config.cpu_quota > 0 && host_config.cpu_quota < 1_000 {
         return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
@@ -313,7 +328,9 @@ fn mounts(host_config: &HostConfig) -> Result<Vec<MountPoint>> {
 pub fn named_volume(name: &str) -> Error {
     Error::new(
         ErrorKind::NotImplemented,
-        format!("volume {name:?}: this version of minke has no volumes; give a directory of the host as an absolute path"),
+        format!(
+            "volume {name:?}: this version of minke has no volumes; give a directory of the host as an absolute path"
+        ),
     )
 }
 
@@ -336,13 +353,20 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
         host_config.ipc_mode = "private".into();
     }
     if host_config.cgroupns_mode.is_empty() {
-        host_config.cgroupns_mode = if around.cgroup2 && !host_config.privileged { "private" } else { "host" }.into();
+        host_config.cgroupns_mode =
+            if around.cgroup2 && !host_config.privileged { "private" } else { "host" }.into();
     }
     if host_config.runtime.is_empty() {
         host_config.runtime = "minke".into();
     }
     if host_config.restart_policy.name.is_empty() {
         host_config.restart_policy.name = "no".into();
+    }
+    if host_config.pids_limit.is_some_and(|limit| limit <= 0) {
+        host_config.pids_limit = None;
+    }
+    if host_config.memory_swappiness == Some(-1) {
+        host_config.memory_swappiness = None;
     }
     if host_config.init.is_none() && around.init {
         host_config.init = Some(true);

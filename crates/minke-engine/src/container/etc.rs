@@ -28,7 +28,8 @@ pub fn files(record: &Record, host: bool) -> Result<Files> {
         true => own("/etc/hosts"),
         false => etc::hosts(&etc::HostsSettings { own: &[], extra: &extra })?,
     };
-    let (servers, search, options) = (list(&settings.dns), list(&settings.dns_search), list(&settings.dns_options));
+    let (servers, search, options) =
+        (list(&settings.dns), list(&settings.dns_search), list(&settings.dns_options));
     let resolver =
         etc::ResolvSettings { servers: &servers, search: &search, options: &options, host_network: host };
     Ok(Files {

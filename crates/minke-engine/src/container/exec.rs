@@ -32,7 +32,8 @@ pub async fn connect(session: ExecSession, socket: OwnedFd, prefix: Bytes) -> Re
         Ok(()) => Ok(()),
         Err(failure) => {
             let text = format!("{}\r\n", failure.error);
-            attach::tell(socket, framed, &text, exit_frames.then_some(failure.code)).context("telling the client")
+            attach::tell(socket, framed, &text, exit_frames.then_some(failure.code))
+                .context("telling the client")
         }
     }
 }
@@ -54,7 +55,11 @@ impl From<Error> for Failure {
     }
 }
 
-async fn start(engine: &Engine, exec: &Exec, client: Option<(AttachRequest, &OwnedFd)>) -> Result<(), Failure> {
+async fn start(
+    engine: &Engine,
+    exec: &Exec,
+    client: Option<(AttachRequest, &OwnedFd)>,
+) -> Result<(), Failure> {
     let result = try_start(engine, exec, client).await;
     match &result {
         Ok(pid) => engine.shared.execs.started(&exec.id, *pid),
@@ -65,7 +70,11 @@ async fn start(engine: &Engine, exec: &Exec, client: Option<(AttachRequest, &Own
     result.map(|_| ())
 }
 
-async fn try_start(engine: &Engine, exec: &Exec, client: Option<(AttachRequest, &OwnedFd)>) -> Result<i32, Failure> {
+async fn try_start(
+    engine: &Engine,
+    exec: &Exec,
+    client: Option<(AttachRequest, &OwnedFd)>,
+) -> Result<i32, Failure> {
     let container = engine.shared.containers.resolve(&exec.container_id)?;
     let view = container.view();
     let shim = view
@@ -95,7 +104,9 @@ async fn try_start(engine: &Engine, exec: &Exec, client: Option<(AttachRequest, 
         Ok((Reply::ExecStarted { pid }, _)) => Ok(pid),
         Ok((reply, _)) => Err(Error::system(format!("the shim answered an exec with {reply:?}")).into()),
         Err(RequestError::Refused(error)) => Err(refused(&error, &exec.container_id)),
-        Err(RequestError::Lost) => Err(Error::conflict(format!("container {} is not running", exec.container_id)).into()),
+        Err(RequestError::Lost) => {
+            Err(Error::conflict(format!("container {} is not running", exec.container_id)).into())
+        }
     }
 }
 
@@ -129,6 +140,12 @@ async fn plan(
     let shared = &engine.shared;
     let paths = shared.paths(&view.record.id);
     let user = user::resolve(&exec.settings.user, view.record.group_add(), &root)?;
-    let settings = launch::container_settings(shared, &view.record, view.lifecycle.generation, &root, &paths)?;
-    minke_spec::docker::plan_exec(&settings::of_exec(&exec.settings, user), &settings, &shared.host.facts, &shared.filters)
+    let settings =
+        launch::container_settings(shared, &view.record, view.lifecycle.generation, &root, &paths)?;
+    minke_spec::docker::plan_exec(
+        &settings::of_exec(&exec.settings, user),
+        &settings,
+        &shared.host.facts,
+        &shared.filters,
+    )
 }

@@ -46,7 +46,12 @@ impl Engine {
             command,
         };
         let action = format!("exec_create: {}", settings.command.join(" "));
-        let exec = Exec { id: id.clone(), container_id: view.record.id.clone(), settings, state: ExecState::Created };
+        let exec = Exec {
+            id: id.clone(),
+            container_id: view.record.id.clone(),
+            settings,
+            state: ExecState::Created,
+        };
         self.shared.execs.insert(exec);
         self.shared.events.emit("container", action, &view.record.id, attributes);
         Ok(IdResponse { id })
@@ -86,7 +91,10 @@ impl Engine {
             return Err(Error::conflict(format!("container {} is not running", exec.container_id)));
         };
         let request = resize(Some(id.to_owned()), query);
-        shim.request(&request, &[]).await.map(|_| ()).map_err(|error| error.into_error("resizing the terminal"))
+        shim.request(&request, &[])
+            .await
+            .map(|_| ())
+            .map_err(|error| error.into_error("resizing the terminal"))
     }
 
     /// `GET /exec/{id}/json`.
@@ -124,5 +132,6 @@ impl Engine {
 
 fn size(size: Option<[u32; 2]>) -> Option<(u16, u16)> {
     let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
-    size.filter(|[rows, columns]| *rows > 0 && *columns > 0).map(|[rows, columns]| (side(rows), side(columns)))
+    size.filter(|[rows, columns]| *rows > 0 && *columns > 0)
+        .map(|[rows, columns]| (side(rows), side(columns)))
 }

@@ -37,7 +37,13 @@ pub fn status_sentence(view: &View, now: Timestamp) -> String {
     match &view.lifecycle.state {
         State::Created => "Created".into(),
         State::Starting { before } => {
-            let before = View { lifecycle: super::lifecycle::Lifecycle { state: (**before).clone(), ..view.lifecycle.clone() }, ..view.clone() };
+            let before = View {
+                lifecycle: super::lifecycle::Lifecycle {
+                    state: (**before).clone(),
+                    ..view.lifecycle.clone()
+                },
+                ..view.clone()
+            };
             status_sentence(&before, now)
         }
         State::Running(run) => format!("Up {}", since(run.started_at)),
@@ -62,7 +68,11 @@ fn state(view: &View) -> ContainerState {
         dead: lifecycle.state == State::Dead,
         pid: running.map_or(0, |run| run.pid.into()),
         exit_code: if running.is_some() { 0 } else { exit.map_or(0, |exit| exit.code.into()) },
-        error: if running.is_some() { String::new() } else { exit.map_or_else(String::new, |exit| exit.error.clone()) },
+        error: if running.is_some() {
+            String::new()
+        } else {
+            exit.map_or_else(String::new, |exit| exit.error.clone())
+        },
         started_at: lifecycle.started_at.map_or_else(Time::zero, Time::from),
         finished_at: exit.map_or_else(Time::zero, |exit| Time::from(exit.finished_at)),
         health: None,
@@ -86,7 +96,11 @@ pub fn inspect(view: &View, paths: &ContainerPaths, exec_ids: Vec<String>) -> Co
         resolv_conf_path: shown(&paths.resolv_conf),
         hostname_path: shown(&paths.hostname),
         hosts_path: shown(&paths.hosts),
-        log_path: if record.host_config.log_config.driver == "json-file" { shown(&paths.log) } else { String::new() },
+        log_path: if record.host_config.log_config.driver == "json-file" {
+            shown(&paths.log)
+        } else {
+            String::new()
+        },
         name: format!("/{}", record.name),
         restart_count: view.lifecycle.restart_count.into(),
         driver: record.driver.clone(),

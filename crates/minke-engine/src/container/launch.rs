@@ -94,7 +94,9 @@ pub async fn launch(
             Ok(Launched { shim: FoundShim { connection, events, pidfd }, started })
         }
         Ok((reply, _)) => Err(Error::system(format!("the shim answered a start with {reply:?}")).into()),
-        Err(RequestError::Lost) => Err(Error::system("the container's shim ended before the container started").into()),
+        Err(RequestError::Lost) => {
+            Err(Error::system("the container's shim ended before the container started").into())
+        }
         Err(RequestError::Refused(error)) => Err(refused(&error)),
     }
 }
@@ -106,7 +108,8 @@ fn refused(error: &ShimError) -> LaunchFailure {
         ErrorCode::ProgramNotExecutable => (ErrorKind::InvalidParameter, 126),
         _ => (ErrorKind::System, 128),
     };
-    let message = format!("failed to create task for container: unable to start container process: {}", error.message);
+    let message =
+        format!("failed to create task for container: unable to start container process: {}", error.message);
     LaunchFailure { error: Error::new(kind, message), code }
 }
 
@@ -224,8 +227,11 @@ pub fn read_inside(root: &OwnedFd, path: &str, limit: u64) -> Result<Option<Vec<
 fn write_network_files(record: &Record, paths: &ContainerPaths) -> Result<()> {
     let host = record.host_config.network_mode == "host";
     let files = super::etc::files(record, host)?;
-    for (path, text) in [(&paths.hostname, files.hostname), (&paths.hosts, files.hosts), (&paths.resolv_conf, files.resolv_conf)]
-    {
+    for (path, text) in [
+        (&paths.hostname, files.hostname),
+        (&paths.hosts, files.hosts),
+        (&paths.resolv_conf, files.resolv_conf),
+    ] {
         let write = || {
             let mut options = File::options();
             let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(path)?;

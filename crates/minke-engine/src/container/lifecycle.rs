@@ -415,10 +415,8 @@ mod tests {
 
     #[test]
     fn a_container_without_policy_stays_exited() {
-        let (end, effects) = after(
-            RestartPolicy::No,
-            &[Event::Start, Event::StartSucceeded(run(1)), Event::Exited(exit(3))],
-        );
+        let (end, effects) =
+            after(RestartPolicy::No, &[Event::Start, Event::StartSucceeded(run(1)), Event::Exited(exit(3))]);
         assert_eq!(end.state, State::Exited(exit(3)));
         assert_eq!(effects, [Effect::Teardown(1), Effect::Persist]);
     }
@@ -461,7 +459,12 @@ mod tests {
         for (policy, returns) in [(RestartPolicy::Always, true), (RestartPolicy::UnlessStopped, false)] {
             let (end, _) = after(
                 policy,
-                &[Event::Start, Event::StartSucceeded(run(1)), Event::StopRequested, Event::Exited(exit(143))],
+                &[
+                    Event::Start,
+                    Event::StartSucceeded(run(1)),
+                    Event::StopRequested,
+                    Event::Exited(exit(143)),
+                ],
             );
             assert_eq!(end.state, State::Exited(exit(143)));
             let (_, effects) = end.step(Event::EngineStarted).unwrap();
@@ -516,7 +519,9 @@ mod tests {
                 walk(&next, alive, depth - 1, events);
             }
         }
-        for policy in [RestartPolicy::No, RestartPolicy::Always, RestartPolicy::OnFailure { maximum_retries: 2 }] {
+        for policy in
+            [RestartPolicy::No, RestartPolicy::Always, RestartPolicy::OnFailure { maximum_retries: 2 }]
+        {
             for auto_remove in [false, true] {
                 walk(&Lifecycle::new(policy, auto_remove), 0, 6, &events);
             }

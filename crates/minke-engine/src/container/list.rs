@@ -10,8 +10,22 @@ use super::handle::View;
 use super::inspect::{status_word, summary};
 
 const FILTERS: [&str; 16] = [
-    "ancestor", "before", "since", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name",
-    "network", "publish", "status", "volume",
+    "ancestor",
+    "before",
+    "since",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "label!",
+    "name",
+    "network",
+    "publish",
+    "status",
+    "volume",
 ];
 const STATUSES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
@@ -38,13 +52,22 @@ struct Chosen<'a> {
 ///
 /// # Errors
 /// A filter or one of its values that Docker refuses.
-pub fn list(views: &[std::sync::Arc<View>], query: &ContainerListQuery, lookup: &Lookup<'_>) -> Result<Vec<ContainerSummary>> {
+pub fn list(
+    views: &[std::sync::Arc<View>],
+    query: &ContainerListQuery,
+    lookup: &Lookup<'_>,
+) -> Result<Vec<ContainerSummary>> {
     let chosen = Chosen::new(query, lookup)?;
     let mut views: Vec<_> = views.iter().filter(|view| !view.removed).collect();
     views.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
     let limit = if query.limit > 0 { usize::try_from(query.limit).unwrap_or(usize::MAX) } else { usize::MAX };
     let now = Timestamp::now();
-    Ok(views.into_iter().filter(|view| chosen.wants(view)).take(limit).map(|view| summary(view, now)).collect())
+    Ok(views
+        .into_iter()
+        .filter(|view| chosen.wants(view))
+        .take(limit)
+        .map(|view| summary(view, now))
+        .collect())
 }
 
 impl<'a> Chosen<'a> {
@@ -69,7 +92,9 @@ impl<'a> Chosen<'a> {
             .collect::<Result<_>>()?;
         let time = |key: &str| filters.values(key).map(|name| (lookup.created)(name)).next().transpose();
         // Only these show containers that don't run without being asked for all.
-        let all = query.all || query.limit > 0 || ["status", "exited", "before", "since"].iter().any(|key| filters.contains(key));
+        let all = query.all
+            || query.limit > 0
+            || ["status", "exited", "before", "since"].iter().any(|key| filters.contains(key));
         Ok(Self {
             filters,
             names,
@@ -90,18 +115,23 @@ impl<'a> Chosen<'a> {
             && filters.allows("status", status)
             && (!filters.contains("id") || filters.values("id").any(|id| record.id.starts_with(id)))
             && (self.names.is_empty()
-                || self.names.iter().any(|name| name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))))
+                || self
+                    .names
+                    .iter()
+                    .any(|name| name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))))
             && filters.allows_labels("label", &labels)
             && (!filters.contains("label!") || !filters.allows_labels("label!", &labels))
             && (!filters.contains("exited") || self.has_exit_code(view))
             && (!filters.contains("ancestor") || self.images.contains(&record.image_id))
             && self.before.is_none_or(|time| record.created < time)
             && self.since.is_none_or(|time| record.created > time)
-            && (!filters.contains("network") || filters.values("network").any(|name| name == record.network_name()))
+            && (!filters.contains("network")
+                || filters.values("network").any(|name| name == record.network_name()))
             && (!filters.contains("volume") || self.has_mount(view))
             && (!filters.contains("health") || filters.values("health").any(|health| health == "none"))
             && (!filters.contains("publish") && !filters.contains("expose") || self.exposes(view))
-            && (!filters.contains("is-task") || filters.values("is-task").all(|value| matches!(value, "false" | "0")))
+            && (!filters.contains("is-task")
+                || filters.values("is-task").all(|value| matches!(value, "false" | "0")))
     }
 
     fn has_exit_code(&self, view: &View) -> bool {
@@ -110,7 +140,10 @@ impl<'a> Chosen<'a> {
 
     fn has_mount(&self, view: &View) -> bool {
         self.filters.values("volume").any(|wanted| {
-            view.record.mounts.iter().any(|mount| mount.destination == wanted || mount.name == wanted || mount.source == wanted)
+            view.record
+                .mounts
+                .iter()
+                .any(|mount| mount.destination == wanted || mount.name == wanted || mount.source == wanted)
         })
     }
 

@@ -26,10 +26,14 @@ pub fn check(log: &LogConfig) -> Result<()> {
                 if !JSON_FILE_OPTIONS.contains(&key.as_str()) && key != "max-buffer-size" {
                     return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver")));
                 }
-                if !matches!(key.as_str(), "max-size" | "max-file") && !(key == "mode" && value == "blocking") {
+                let acted_upon =
+                    matches!(key.as_str(), "max-size" | "max-file") || (key == "mode" && value == "blocking");
+                if !acted_upon {
                     return Err(Error::new(
                         minke_model::ErrorKind::NotImplemented,
-                        format!("the log option {key:?} is not offered by this version of minke: leave it out"),
+                        format!(
+                            "the log option {key:?} is not offered by this version of minke: leave it out"
+                        ),
                     ));
                 }
             }
@@ -78,7 +82,12 @@ pub fn settings(record: &Record, path: &Path) -> Result<LogSettings> {
         return Ok(LogSettings::None);
     }
     let (max_size, max_file) = limits(log)?;
-    Ok(LogSettings::JsonFile { path: path.to_string_lossy().into_owned(), max_size, max_file, attributes: None })
+    Ok(LogSettings::JsonFile {
+        path: path.to_string_lossy().into_owned(),
+        max_size,
+        max_file,
+        attributes: None,
+    })
 }
 
 #[cfg(test)]

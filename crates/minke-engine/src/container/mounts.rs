@@ -20,7 +20,9 @@ pub fn bind_point(bind: &BindSpec) -> MountPoint {
 
 /// Refuses a mount that contradicts itself, in Docker's words.
 pub fn check(mount: &Mount) -> Result<()> {
-    let invalid = |reason: String| Err(Error::invalid(format!("invalid mount config for type \"{}\": {reason}", mount.kind)));
+    let invalid = |reason: String| {
+        Err(Error::invalid(format!("invalid mount config for type \"{}\": {reason}", mount.kind)))
+    };
     if mount.target.is_empty() {
         return invalid("field Target must not be empty".into());
     }
@@ -33,7 +35,10 @@ pub fn check(mount: &Mount) -> Result<()> {
                 return invalid("field Source must not be empty".into());
             }
             if !mount.source.starts_with('/') {
-                return invalid(format!("invalid mount path: '{}' mount path must be absolute", mount.source));
+                return invalid(format!(
+                    "invalid mount path: '{}' mount path must be absolute",
+                    mount.source
+                ));
             }
             let create = mount.bind_options.as_ref().is_some_and(|options| options.create_mountpoint);
             if !create && !std::path::Path::new(&mount.source).exists() {
@@ -44,8 +49,12 @@ pub fn check(mount: &Mount) -> Result<()> {
         "tmpfs" if mount.source.is_empty() => Ok(()),
         "tmpfs" => invalid("field Source must not be specified".into()),
         "volume" => Err(super::create::named_volume(&mount.source)),
-        "image" | "npipe" | "cluster" => invalid("this version of minke offers the types bind and tmpfs".into()),
-        other => Err(Error::invalid(format!("invalid mount config for type \"{other}\": mount type unknown"))),
+        "image" | "npipe" | "cluster" => {
+            invalid("this version of minke offers the types bind and tmpfs".into())
+        }
+        other => {
+            Err(Error::invalid(format!("invalid mount config for type \"{other}\": mount type unknown")))
+        }
     }
 }
 

@@ -252,7 +252,7 @@ impl Owner {
                 self.emit("kill", &[("signal", signal.to_string())]);
                 Ok(())
             }
-            Err(error) => Err(error.into_error(&format!("cannot kill container: {}", self.record.id))),
+            Err(error) => Err(error.into_error("sending the signal")),
         }
     }
 
@@ -359,7 +359,9 @@ impl Owner {
                 Effect::Kill => self.kill_now().await,
                 Effect::ArmBackoff(delay) => self.backoff = Some(Box::pin(tokio::time::sleep(delay))),
                 Effect::CancelBackoff => self.backoff = None,
-                Effect::Teardown(generation) => teardown::after_run(&self.shared, &self.record, generation).await,
+                Effect::Teardown(generation) => {
+                    teardown::after_run(&self.shared, &self.record, generation).await
+                }
                 Effect::Persist => {
                     if let Err(error) = self.persist().await {
                         tracing::error!(container = %self.record.id, %error, "the container's state could not be kept");
@@ -410,15 +412,16 @@ impl Owner {
             };
             answer(starter, result);
         }
-        effects.into_iter().skip_while(|effect| *effect == Effect::Persist && self.lifecycle.run().is_some()).collect()
+        effects
+            .into_iter()
+            .skip_while(|effect| *effect == Effect::Persist && self.lifecycle.run().is_some())
+            .collect()
     }
 
     /// Waits until the last run's shim is gone, whose mount holds the container's upper directory.
     async fn last_run_is_over(&mut self) {
         let Some(mut shim) = self.shim.take() else { return };
-        let over = async {
-            while !matches!(shim.events.recv().await, None | Some(ShimEvent::Lost)) {}
-        };
+        let over = async { while !matches!(shim.events.recv().await, None | Some(ShimEvent::Lost)) {} };
         if tokio::time::timeout(SHIM_PATIENCE, over).await.is_err() {
             tracing::warn!(container = %self.record.id, "the last run's shim still serves clients");
         }
@@ -450,7 +453,9 @@ impl Owner {
 
     async fn signal(&self, signal: i32) -> Result<(), RequestError> {
         match &self.shim {
-            Some(shim) => shim.connection.request(&Request::Kill { signal, all: false }, &[]).await.map(|_| ()),
+            Some(shim) => {
+                shim.connection.request(&Request::Kill { signal, all: false }, &[]).await.map(|_| ())
+            }
             None => Err(RequestError::Lost),
         }
     }
@@ -480,7 +485,8 @@ impl Owner {
     }
 
     fn emit_death(&self, exit: &Exit) {
-        let ran = self.lifecycle.started_at.map_or(0, |started| exit.finished_at.duration_since(started).as_secs());
+        let ran =
+            self.lifecycle.started_at.map_or(0, |started| exit.finished_at.duration_since(started).as_secs());
         self.emit("die", &[("exitCode", exit.code.to_string()), ("execDuration", ran.to_string())]);
     }
 }

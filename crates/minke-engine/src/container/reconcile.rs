@@ -22,7 +22,8 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(10);
 /// Makes an owner for every container that is kept, and removes what belongs to none.
 pub async fn all(shared: &Arc<Shared>) -> Result<()> {
     let store = shared.store.clone();
-    let kept = tokio::task::spawn_blocking(move || store.containers()).await.context("reading the containers")??;
+    let kept =
+        tokio::task::spawn_blocking(move || store.containers()).await.context("reading the containers")??;
     let mut known = BTreeSet::new();
     let mut containers = Vec::new();
     for (id, bytes) in kept {
@@ -58,7 +59,8 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
         lifecycle.generation = status.generation;
         if let Some(started) = status.started {
             let started_at = from_nanoseconds(started.started_at_ns);
-            lifecycle.state = State::Running(Run { generation: status.generation, pid: started.pid, started_at });
+            lifecycle.state =
+                State::Running(Run { generation: status.generation, pid: started.pid, started_at });
             lifecycle.started_at = Some(started_at);
         }
         let news = match (status.started, status.exited) {

@@ -55,7 +55,8 @@ impl Record {
         struct Versioned {
             version: u32,
         }
-        let Versioned { version } = serde_json::from_slice(bytes).context("a container's record is damaged")?;
+        let Versioned { version } =
+            serde_json::from_slice(bytes).context("a container's record is damaged")?;
         if version > VERSION {
             return Err(Error::system(format!(
                 "a container's record has version {version}; this engine knows versions up to {VERSION}"

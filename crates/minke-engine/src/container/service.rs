@@ -49,14 +49,19 @@ impl Engine {
 
     /// `GET /containers/json`.
     pub fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
-        let views: Vec<Arc<View>> = self.shared.containers.all().iter().map(|container| container.view()).collect();
+        let views: Vec<Arc<View>> =
+            self.shared.containers.all().iter().map(|container| container.view()).collect();
         let image = |name: &str| self.shared.store.image(name).ok().map(|image| image.id.to_string());
         let created = |name: &str| Ok(self.shared.containers.resolve(name)?.view().record.created);
         list::list(&views, query, &list::Lookup { image: &image, created: &created })
     }
 
     /// `GET /containers/{id}/json`.
-    pub fn container_inspect(&self, reference: &str, query: &ContainerInspectQuery) -> Result<ContainerInspect> {
+    pub fn container_inspect(
+        &self,
+        reference: &str,
+        query: &ContainerInspectQuery,
+    ) -> Result<ContainerInspect> {
         let _ = query.size;
         let view = self.shared.containers.resolve(reference)?.view();
         let paths = self.shared.paths(&view.record.id);
@@ -67,7 +72,10 @@ impl Engine {
     /// `POST /containers/{id}/start`.
     pub async fn container_start(&self, reference: &str, query: &ContainerStartQuery) -> Result<()> {
         if !query.checkpoint.is_empty() {
-            return Err(Error::new(ErrorKind::NotImplemented, "checkpoints are not offered by this version of minke"));
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                "checkpoints are not offered by this version of minke",
+            ));
         }
         let container = self.shared.containers.resolve(reference)?;
         container.ask(Command::Start).await
@@ -99,14 +107,26 @@ impl Engine {
             .wait_for(|view| {
                 let ended = !was_running || view.exits > exits;
                 let settled = !matches!(view.lifecycle.state, State::Starting { .. });
-                view.removed || (ended && settled && (!restart || !matches!(view.lifecycle.state, State::Running(_)) || view.lifecycle.generation > before.lifecycle.generation))
+                view.removed
+                    || (ended
+                        && settled
+                        && (!restart
+                            || !matches!(view.lifecycle.state, State::Running(_))
+                            || view.lifecycle.generation > before.lifecycle.generation))
             })
             .await;
         self.emit(if restart { "restart" } else { "stop" }, &after, &[]);
-        if restart && !after.removed && !after.is_running() && after.lifecycle.generation > before.lifecycle.generation {
+        if restart
+            && !after.removed
+            && !after.is_running()
+            && after.lifecycle.generation > before.lifecycle.generation
+        {
             // A program that ended at once is a restart that worked; one that could not be started is not.
             if let Some(exit) = after.last_exit.as_ref().filter(|exit| !exit.error.is_empty()) {
-                return Err(Error::system(format!("Cannot restart container {}: {}", before.record.id, exit.error)));
+                return Err(Error::system(format!(
+                    "Cannot restart container {}: {}",
+                    before.record.id, exit.error
+                )));
             }
         }
         Ok(())
@@ -120,7 +140,10 @@ impl Engine {
         };
         let container = self.shared.containers.resolve(reference)?;
         let before = container.view();
-        container.ask(|reply| Command::Kill { signal: signal.number(), reply }).await?;
+        container
+            .ask(|reply| Command::Kill { signal: signal.number(), reply })
+            .await
+            .map_err(|error| prefixed(&format!("cannot kill container: {reference}"), error))?;
         if signal == Signal::KILL {
             container.wait_for(|view| view.removed || view.exits > before.exits).await;
         }
@@ -142,7 +165,10 @@ impl Engine {
         if container.view().record.name == name {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
-        container.ask(|reply| Command::Rename { name, reply }).await
+        container
+            .ask(|reply| Command::Rename { name, reply })
+            .await
+            .map_err(|error| prefixed("Error when allocating new name", error))
     }
 
     /// `DELETE /containers/{id}`.
@@ -157,7 +183,10 @@ impl Engine {
         if view.removed {
             return Ok(());
         }
-        Err(Error::system(format!("the container {} could not be removed: see the engine's log", view.record.id)))
+        Err(Error::system(format!(
+            "the container {} could not be removed: see the engine's log",
+            view.record.id
+        )))
     }
 
     /// `POST /containers/{id}/resize`.
@@ -167,8 +196,17 @@ impl Engine {
         let Some(shim) = &view.shim else {
             return Err(Error::conflict(format!("Container {} is not running", view.record.id)));
         };
-        shim.request(&resize(None, query), &[]).await.map_err(|error| error.into_error("resizing the terminal"))?;
-        self.emit("resize", &view, &[("height", query.height.to_string()), ("width", query.width.to_string())]);
+        if !view.record.config.tty {
+            return Ok(());
+        }
+        shim.request(&resize(None, query), &[])
+            .await
+            .map_err(|error| error.into_error("resizing the terminal"))?;
+        self.emit(
+            "resize",
+            &view,
+            &[("height", query.height.to_string()), ("width", query.width.to_string())],
+        );
         Ok(())
     }
 
@@ -223,11 +261,19 @@ impl Engine {
     }
 
     /// `POST /containers/{id}/attach`; `exit_frames`: the client asked for `Minke-Stream: 1`.
-    pub fn container_attach(&self, reference: &str, query: &AttachQuery, exit_frames: bool) -> Result<Attachment> {
+    pub fn container_attach(
+        &self,
+        reference: &str,
+        query: &AttachQuery,
+        exit_frames: bool,
+    ) -> Result<Attachment> {
         let container = self.shared.containers.resolve(reference)?;
         let view = container.view();
         if matches!(view.lifecycle.state, State::Restarting(_)) {
-            return Err(Error::conflict(format!("container {} is restarting, wait until the container is running", view.record.id)));
+            return Err(Error::conflict(format!(
+                "container {} is restarting, wait until the container is running",
+                view.record.id
+            )));
         }
         let config = &view.record.config;
         let request = AttachRequest {
@@ -240,7 +286,13 @@ impl Engine {
         };
         self.emit("attach", &view, &[]);
         let replay = if query.logs { Some(self.replay(&container, query)) } else { None };
-        Ok(Attachment { tty: config.tty && !exit_frames, container, request, replay, replay_only: !query.stream })
+        Ok(Attachment {
+            tty: config.tty && !exit_frames,
+            container,
+            request,
+            replay,
+            replay_only: !query.stream,
+        })
     }
 
     fn replay(&self, container: &Arc<Container>, query: &AttachQuery) -> LogStream {
@@ -249,6 +301,11 @@ impl Engine {
         let path = self.shared.paths(&view.record.id).log;
         crate::log::read(path, view.record.config.tty, options, container.running())
     }
+}
+
+/// The error with Docker's words about what was being done before it.
+fn prefixed(action: &str, error: Error) -> Error {
+    Error::new(error.kind(), format!("{action}: {error}"))
 }
 
 /// What a wait waits for.
@@ -283,7 +340,10 @@ pub fn resize(exec_id: Option<String>, query: &ResizeQuery) -> Request {
 fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
     let id = random_hex(32)?;
     crate::embedded::provide(shared, &request.config.image)?;
-    let image = shared.store.image(&request.config.image).map_err(|error| missing_image(error, &request.config.image))?;
+    let image = shared
+        .store
+        .image(&request.config.image)
+        .map_err(|error| missing_image(error, &request.config.image))?;
     let default = image::ContainerConfig::default();
     let image_config = image.config.config.as_ref().unwrap_or(&default);
     let around = Circumstances {

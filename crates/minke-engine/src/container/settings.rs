@@ -2,8 +2,8 @@
 
 use minke_model::Result;
 use minke_spec::docker::{
-    BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser, Resources,
-    Seccomp, Ulimit, Writability,
+    BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser,
+    Resources, Seccomp, Ulimit, Writability,
 };
 
 use super::paths::ContainerPaths;
@@ -58,7 +58,11 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
             _ => IpcMode::Private,
         },
         uts: if host.uts_mode == "host" { Namespace::Host } else { Namespace::Private },
-        cgroup_namespace: Some(if host.cgroupns_mode == "host" { Namespace::Host } else { Namespace::Private }),
+        cgroup_namespace: Some(if host.cgroupns_mode == "host" {
+            Namespace::Host
+        } else {
+            Namespace::Private
+        }),
         time_namespace: false,
         mounts: Vec::new(),
         resources: resources(record),
@@ -100,17 +104,21 @@ pub fn of_exec(exec: &ExecSettings, user: ProcessUser) -> SpecExec {
 }
 
 fn network_files(paths: &ContainerPaths) -> Vec<MountSettings> {
-    [(&paths.resolv_conf, "/etc/resolv.conf"), (&paths.hostname, "/etc/hostname"), (&paths.hosts, "/etc/hosts")]
-        .map(|(source, target)| {
-            MountSettings::Bind(BindMount {
-                source: source.to_string_lossy().into_owned(),
-                target: target.into(),
-                writability: Writability::Writable,
-                propagation: String::new(),
-                non_recursive: false,
-            })
+    [
+        (&paths.resolv_conf, "/etc/resolv.conf"),
+        (&paths.hostname, "/etc/hostname"),
+        (&paths.hosts, "/etc/hosts"),
+    ]
+    .map(|(source, target)| {
+        MountSettings::Bind(BindMount {
+            source: source.to_string_lossy().into_owned(),
+            target: target.into(),
+            writability: Writability::Writable,
+            propagation: String::new(),
+            non_recursive: false,
         })
-        .into()
+    })
+    .into()
 }
 
 fn resources(record: &Record) -> Resources {

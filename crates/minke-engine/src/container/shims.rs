@@ -1,7 +1,5 @@
 //! The shims that this engine has started are its children: each is reaped when it ends.
 
-
-
 use minke_sys::spawn::Started;
 
 use crate::readiness;

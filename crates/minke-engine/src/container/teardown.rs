@@ -51,7 +51,12 @@ pub fn recorded_exit(shared: &Shared, record: &Record, generation: u64) -> Optio
 
 /// The end of a container whose shim is gone: as the shim wrote it, else as the kernel knows it through `pidfd`, else unknown.
 /// What is left of the container is killed.
-pub async fn exit_of_lost(shared: &Shared, record: &Record, generation: u64, pidfd: Option<&OwnedFd>) -> Exit {
+pub async fn exit_of_lost(
+    shared: &Shared,
+    record: &Record,
+    generation: u64,
+    pidfd: Option<&OwnedFd>,
+) -> Exit {
     if let Some(exit) = recorded_exit(shared, record, generation) {
         return exit;
     }

@@ -13,8 +13,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
-use crate::readiness;
 use super::tail;
+use crate::readiness;
 
 /// How much is read of a file at once.
 const CHUNK: usize = 128 * 1024;
@@ -81,7 +81,8 @@ impl Reader {
 
     async fn run(mut self, mut running: watch::Receiver<bool>) -> io::Result<()> {
         let watcher = if self.options.follow { Some(Watcher::new(&self.path)?) } else { None };
-        let files: Vec<File> = tail::files(&self.path).iter().filter_map(|path| File::open(path).ok()).collect();
+        let files: Vec<File> =
+            tail::files(&self.path).iter().filter_map(|path| File::open(path).ok()).collect();
         let (first, mut offset) = match self.options.tail {
             Some(lines) => tail::start_of(&files, lines)?,
             None => (0, 0),

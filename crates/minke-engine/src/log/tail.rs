@@ -92,7 +92,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         for (text, ends) in entries {
             let newline = if *ends { "\\n" } else { "" };
-            writeln!(file, r#"{{"log":"{text}{newline}","stream":"stdout","time":"2024-01-02T03:04:05Z"}}"#).unwrap();
+            writeln!(file, r#"{{"log":"{text}{newline}","stream":"stdout","time":"2024-01-02T03:04:05Z"}}"#)
+                .unwrap();
         }
         file
     }

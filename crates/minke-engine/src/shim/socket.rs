@@ -8,8 +8,8 @@ use std::path::Path;
 use minke_spec::shim::{INLINE_LIMIT, LARGE, MESSAGE_LIMIT};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -74,7 +74,12 @@ impl PacketSocket {
                 if !descriptors.is_empty() {
                     control.push(SendAncillaryMessage::ScmRights(descriptors));
                 }
-                let sent = rustix::net::sendmsg(fd.get_ref(), &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+                let sent = rustix::net::sendmsg(
+                    fd.get_ref(),
+                    &[IoSlice::new(bytes)],
+                    &mut control,
+                    SendFlags::NOSIGNAL,
+                )?;
                 Ok(sent)
             });
             if let Ok(result) = sent {
