@@ -10,4 +10,6 @@ extern crate alloc;
 pub mod enter;
 mod failure;
 pub mod greeting;
+#[cfg(feature = "std")]
+pub mod oci;
 pub mod shim;

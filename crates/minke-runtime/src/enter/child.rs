@@ -9,6 +9,7 @@ use minke_sys::process::{Clone, Cloned};
 use minke_sys::rooted::Root;
 use minke_sys::{OwnedFd, credentials, link, process as kernel, signal};
 
+use super::lookup::Program;
 use super::sources::{self, Sources};
 use super::{ChildStreams, Report, Reporter, init, mounts, namespaces_of_clone, process};
 use crate::failure::{self, Result};
@@ -45,21 +46,34 @@ pub(super) fn run_in_joined_pid_namespace(
 }
 
 /// Becomes the container's first process.
-pub(super) fn run(plan: &StartPlan, sources: Sources, streams: ChildStreams, reporter: Reporter) -> ! {
+pub(super) fn run(plan: &StartPlan, mut sources: Sources, streams: ChildStreams, reporter: Reporter) -> ! {
+    let gate = sources.gate.take();
     if let Err(error) = set_up(plan, sources, streams, &reporter) {
         reporter.fail(error);
     }
+    // What isn't there is said before anybody is made to wait for it.
+    let program = match Program::find(&plan.process) {
+        Ok(program) => program,
+        Err(error) => reporter.fail(error),
+    };
     if plan.wait_for_start {
         reporter.send(&Report::Ready);
-        if !reporter.wait_for_go() {
+        if !wait_for_start(gate, &reporter) {
             kernel::exit(1);
         }
     }
     if plan.init {
-        init::run(&plan.process, reporter)
+        init::run(&plan.process, &program, reporter)
     }
-    match super::execute(&plan.process, &reporter) {
-        Err(error) => reporter.fail(error),
+    reporter.send(&Report::Executing);
+    program.execute()
+}
+
+/// Waits at the gate if there is one (whoever opens it need not be the caller), else for the caller's word.
+fn wait_for_start(gate: Option<OwnedFd>, reporter: &Reporter) -> bool {
+    match gate {
+        Some(gate) => matches!(minke_sys::descriptor::read(&gate, &mut [0]), Ok(Some(1))),
+        None => reporter.wait_for_go(),
     }
 }
 
@@ -68,9 +82,7 @@ fn set_up(plan: &StartPlan, sources: Sources, streams: ChildStreams, reporter: &
     signal::block_exactly(0).map_err(failure::setup("resetting the signal mask"))?;
     sources::join_v1(&sources.tasks)?;
     enter_namespaces(plan, &sources, reporter)?;
-    if !matches!(streams, ChildStreams::Inherited) {
-        kernel::new_session().map_err(failure::setup("making a session"))?;
-    }
+    kernel::new_session().map_err(failure::setup("making a session"))?;
     let root = build_root(plan, sources, &streams)?;
     set_names(plan)?;
     pivot(plan, &root.directory)?;

@@ -8,18 +8,15 @@ use minke_spec::plan::ProcessPlan;
 use minke_sys::process::{Clone, Cloned};
 use minke_sys::{credentials, descriptor, process as kernel, pty, signal};
 
-use super::{Report, Reporter, lookup};
+use super::lookup::Program;
+use super::{Report, Reporter};
 
 /// Signals that are about the reaper itself, not for the program.
 const OWN: signal::Set =
     signal::only(signal::CHILD) | signal::only(signal::TTY_IN) | signal::only(signal::TTY_OUT);
 
 /// Becomes the reaper.
-pub(super) fn run(process: &ProcessPlan, reporter: Reporter) -> ! {
-    let program = match lookup::Program::find(process) {
-        Ok(program) => program,
-        Err(error) => reporter.fail(error),
-    };
+pub(super) fn run(process: &ProcessPlan, program: &Program, reporter: Reporter) -> ! {
     // Blocked signals wait for pid 1 although it has no handlers.
     let _ = signal::block_exactly(signal::ALL);
     reporter.send(&Report::Executing);

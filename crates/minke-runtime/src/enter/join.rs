@@ -14,6 +14,7 @@ use minke_sys::procfs::Procfs;
 use minke_sys::rooted::Root;
 use minke_sys::{AsFd, OwnedFd, channel, process as kernel, pty, signal};
 
+use super::lookup::Program;
 use super::{ChildStreams, Launched, Report, Reporter, child, process, sources};
 use crate::failure::{self, Result};
 
@@ -99,7 +100,11 @@ fn run(
     if let Err(error) = set_up() {
         reporter.fail(error);
     }
-    match super::execute(plan, &reporter) {
+    match Program::find(plan) {
+        Ok(program) => {
+            reporter.send(&Report::Executing);
+            program.execute()
+        }
         Err(error) => reporter.fail(error),
     }
 }

@@ -22,9 +22,8 @@ mod sources;
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use minke_spec::plan::{NamespacePlan, ProcessPlan, StartPlan};
+use minke_spec::plan::{NamespacePlan, StartPlan};
 use minke_spec::shim::ShimError;
 use minke_sys::process::{Clone, Cloned};
 use minke_sys::procfs::Procfs;
@@ -228,19 +227,7 @@ fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
     environment.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Finds the program and executes it; returns why that wasn't possible before the point of no return.
-fn execute(process: &ProcessPlan, reporter: &Reporter) -> Result<core::convert::Infallible> {
-    let prepared = lookup::Program::find(process)?;
-    reporter.send(&Report::Executing);
-    prepared.execute()
-}
-
 /// The kinds of namespaces that a plan makes or joins.
 pub fn namespace_kinds(plan: &NamespacePlan) -> u64 {
     plan.join.iter().fold(plan.new, |kinds, (kind, _)| kinds | kind)
-}
-
-/// Directories of control groups as a plan has them: cgroup2, then v1.
-pub fn cgroup_directories(plan: &StartPlan) -> (Option<String>, Vec<String>) {
-    (plan.cgroup.v2.clone(), plan.cgroup.v1.clone())
 }

@@ -40,7 +40,16 @@ pub(super) fn take_streams(
             }
             Ok(())
         }
-        _ => Ok(()),
+        (ChildStreams::Inherited, _) => {
+            for number in 0..3 {
+                let file = descriptor::standard(number);
+                if rooted::is_null_device(file).is_ok_and(|null| !null) {
+                    give_to_user(file, plan);
+                }
+            }
+            Ok(())
+        }
+        (ChildStreams::Terminal(_), None) => Err(failure::setup(words)(Errno::NODEV)),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Sources {
     /// The cgroup2 directory.
     pub(super) cgroup: Option<OwnedFd>,
     pub(super) procfs: Procfs,
+    /// Where the child waits for its start, if not for the caller.
+    pub(super) gate: Option<OwnedFd>,
 }
 
 impl Sources {
@@ -70,11 +72,17 @@ impl Sources {
             tasks: open_tasks(&plan.cgroup.v1)?,
             cgroup: plan.cgroup.v2.as_deref().map(open_cgroup).transpose()?,
             procfs,
+            gate: None,
         })
     }
 }
 
 impl Sources {
+    /// Lets the child wait for a byte from `gate` instead of the caller's word.
+    pub fn wait_at(&mut self, gate: OwnedFd) {
+        self.gate = Some(gate);
+    }
+
     /// The root file system.
     pub fn root_fd(&self) -> &OwnedFd {
         &self.root

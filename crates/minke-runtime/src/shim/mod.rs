@@ -350,3 +350,11 @@ impl Shim {
         })
     }
 }
+
+/// A time as Docker prints it in its logs.
+#[cfg(feature = "std")]
+pub(crate) fn render_time(ns_since_1970: u64) -> String {
+    let mut out = Vec::new();
+    json_line::render_time(ns_since_1970, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
