@@ -115,6 +115,9 @@ fn render_unknown(program: &str, name: &str, similar: &[String], noun: &str) -> 
         }
     }
     let help = if noun.is_empty() { program.to_string() } else { format!("{program} {noun}") };
+    if !noun.is_empty() {
+        text.push_str(&format!("\nUsage:  {help}\n"));
+    }
     text.push_str(&format!("\nRun '{help} --help' for more information\n"));
     text
 }
