@@ -61,11 +61,10 @@ pub fn mount(overlay: &Overlay) -> io::Result<OwnedFd> {
 
 /// Makes the mount by one method.
 pub fn mount_by(overlay: &Overlay, method: Method) -> io::Result<OwnedFd> {
-    let layers = Layers::open(overlay)?;
     let mount = match method {
-        Method::Descriptors => by_descriptors(overlay, &layers)?,
-        Method::Names => by_names(overlay, &layers)?,
-        Method::MountCall => by_mount_call(overlay, &layers)?,
+        Method::Descriptors => by_descriptors(overlay, &Layers::open(overlay)?)?,
+        Method::Names => by_names(overlay, &Layers::open(overlay)?)?,
+        Method::MountCall => by_mount_call(overlay)?,
     };
     Ok(mount)
 }
@@ -156,43 +155,46 @@ fn mount_options(overlay: &Overlay, layers: &Layers) -> String {
     options
 }
 
-fn by_mount_call(overlay: &Overlay, layers: &Layers) -> Result<OwnedFd> {
-    let options = mount_options(overlay, layers);
-    if options.len() >= 4096 {
-        return Err(Errno::TOOBIG);
-    }
-    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    // Covered by the mount, in the thread's own namespace only.
-    let target = descriptor::magic_path(&layers.lower[0]);
-    let attributes = overlay.attributes;
+fn by_mount_call(overlay: &Overlay) -> Result<OwnedFd> {
     std::thread::scope(|scope| {
-        let worker = scope.spawn(move || {
+        let worker = scope.spawn(|| {
             const CLONE_FS: u64 = 0x200;
             crate::process::unshare(CLONE_FS | u64::from(crate::process::CLONE_NEWNS))?;
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private)?;
-            rustix::mount::mount(
-                "overlay",
-                target.as_str(),
-                "overlay",
-                MountFlags::empty(),
-                options.as_c_str(),
-            )?;
-            // The descriptor still names what is below; the same file found by its name is what covers it.
-            let name = rustix::fs::readlink(target.as_str(), Vec::new())?;
-            let name = name.into_string().map_err(|_| Errno::INVAL)?;
-            let mount = crate::mount::copy_path(&name, Extent::One)?;
-            if attributes != 0 {
-                crate::mount::change(&mount, crate::mount::Change { set: attributes, ..Default::default() })?;
-            }
-            Ok(mount)
+            mount_here(overlay)
         });
         worker.join().unwrap_or(Err(Errno::IO))
     })
 }
 
+/// Mounts over the first layer, in a mount namespace that nobody else sees, and takes a copy of the mount.
+fn mount_here(overlay: &Overlay) -> Result<OwnedFd> {
+    // Opened here: a layer must be in the namespace of whoever mounts.
+    let layers = Layers::open(overlay)?;
+    let options = mount_options(overlay, &layers);
+    if options.len() >= 4096 {
+        return Err(Errno::TOOBIG);
+    }
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    let target = descriptor::magic_path(&layers.lower[0]);
+    // The descriptor goes on naming what is below; found by its name, it is what covers it.
+    let name = rustix::fs::readlink(target.as_str(), Vec::new())?;
+    let name = name.into_string().map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount("overlay", target.as_str(), "overlay", MountFlags::empty(), options.as_c_str())?;
+    let mount = crate::mount::copy_path(&name, Extent::One)?;
+    if overlay.attributes != 0 {
+        crate::mount::change(&mount, crate::mount::Change { set: overlay.attributes, ..Default::default() })?;
+    }
+    Ok(mount)
+}
+
 /// Removes the mark that a volatile mount has left, so that its upper directory can be mounted again after a clean end.
 pub fn clear_volatile_mark(work: &Path) -> io::Result<()> {
+    match std::fs::remove_file(work.join("work/incompat/volatile/dirty")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     for name in ["work/incompat/volatile", "work/incompat"] {
         match std::fs::remove_dir(work.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -200,4 +202,97 @@ pub fn clear_volatile_mark(work: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooted::Root;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("minke-overlay-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            for (directory, file) in [("top", "a"), ("bottom", "b"), ("upper", ""), ("work", "")] {
+                std::fs::create_dir_all(path.join(directory)).unwrap();
+                if !file.is_empty() {
+                    std::fs::write(path.join(directory).join(file), directory).unwrap();
+                }
+            }
+            std::fs::write(path.join("bottom/a"), "hidden").unwrap();
+            Self(path)
+        }
+
+        fn overlay(&self, volatile: bool) -> Overlay {
+            Overlay {
+                lower: vec![self.0.join("top"), self.0.join("bottom")],
+                upper: Some((self.0.join("upper"), self.0.join("work"))),
+                volatile,
+                attributes: 0,
+            }
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn read(root: &Root, path: &str) -> String {
+        let file = root.open(path, OFlags::RDONLY, Mode::empty()).unwrap();
+        std::io::read_to_string(std::fs::File::from(file)).unwrap()
+    }
+
+    fn check(method: Method) {
+        let scratch = Scratch::new(&format!("{method:?}"));
+        let root = Root::new(mount_by(&scratch.overlay(false), method).unwrap());
+        assert_eq!((read(&root, "/a").as_str(), read(&root, "/b").as_str()), ("top", "bottom"));
+        root.make_directories("/new/deep", 0o755).unwrap();
+        assert!(scratch.0.join("upper/new/deep").is_dir());
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(scratch.0.to_str().unwrap()), "the mount must be attached nowhere");
+        drop(root);
+        let readonly = Overlay { upper: None, ..scratch.overlay(false) };
+        let root = Root::new(mount_by(&readonly, method).unwrap());
+        assert_eq!(read(&root, "/a"), "top");
+        assert_eq!(root.make_directories("/x", 0o755).unwrap_err(), Errno::ROFS);
+    }
+
+    #[test]
+    fn layers_given_by_descriptor_are_stacked_uppermost_first() {
+        check(Method::Descriptors);
+    }
+
+    #[test]
+    fn layers_given_by_name_are_stacked_uppermost_first() {
+        check(Method::Names);
+    }
+
+    #[test]
+    fn layers_given_to_mount_are_stacked_uppermost_first() {
+        check(Method::MountCall);
+    }
+
+    #[test]
+    fn a_hundred_layers_can_be_stacked_by_every_method() {
+        let scratch = Scratch::new("many");
+        let lower: Vec<PathBuf> =
+            (0..100).map(|number| scratch.0.join(format!("layer-{number:064}"))).collect();
+        lower.iter().for_each(|path| std::fs::create_dir(path).unwrap());
+        for method in METHODS {
+            mount_by(&Overlay { lower: lower.clone(), ..scratch.overlay(false) }, method).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_volatile_mark_is_cleared_before_the_next_mount() {
+        let scratch = Scratch::new("volatile");
+        drop(mount(&scratch.overlay(true)).unwrap());
+        clear_volatile_mark(&scratch.0.join("work")).unwrap();
+        clear_volatile_mark(&scratch.0.join("work")).unwrap();
+        drop(mount(&scratch.overlay(false)).unwrap());
+    }
 }

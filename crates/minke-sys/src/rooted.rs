@@ -224,3 +224,70 @@ fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &core::ffi::CStr) -
         }
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    struct Scratch(std::path::PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> (Self, Root) {
+            let path = std::env::temp_dir().join(format!("minke-rooted-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(path.join("root")).unwrap();
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(path.join("root"), flags, Mode::empty()).unwrap();
+            (Self(path), Root::new(root))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn links_and_dots_stay_inside_the_root() {
+        let (scratch, root) = Scratch::new("inside");
+        let inside = scratch.0.join("root");
+        symlink("/../../../outside", inside.join("absolute")).unwrap();
+        symlink("../../outside", inside.join("relative")).unwrap();
+        symlink("/proc/self/root", inside.join("magic")).unwrap();
+        for (path, made) in [("/absolute/x", "outside/x"), ("/relative/y", "outside/y"), ("/../../z", "z")] {
+            root.make_directories(path, 0o755).unwrap();
+            assert!(inside.join(made).is_dir(), "{path}");
+        }
+        assert!(!scratch.0.join("outside").exists() && !scratch.0.join("z").exists());
+        root.make_directories("/magic/w", 0o755).unwrap();
+        assert!(inside.join("proc/self/root/w").is_dir());
+    }
+
+    #[test]
+    fn a_file_is_made_where_a_dangling_link_points_inside_the_root() {
+        let (scratch, root) = Scratch::new("dangling");
+        let inside = scratch.0.join("root");
+        symlink("/run/resolv.conf", inside.join("link")).unwrap();
+        root.make_file("/link", 0o644).unwrap();
+        assert!(inside.join("run/resolv.conf").is_file());
+        assert!(root.make_file("/a/b/c", 0o644).is_ok() && inside.join("a/b/c").is_file());
+    }
+
+    #[test]
+    fn a_circle_of_links_is_an_error() {
+        let (scratch, root) = Scratch::new("circle");
+        symlink("b", scratch.0.join("root/a")).unwrap();
+        symlink("a", scratch.0.join("root/b")).unwrap();
+        assert_eq!(root.make_directories("/a/x", 0o755).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_directory_is_an_error() {
+        let (scratch, root) = Scratch::new("file");
+        std::fs::write(scratch.0.join("root/file"), "").unwrap();
+        assert_eq!(root.make_directories("/file/x", 0o755).unwrap_err(), Errno::NOTDIR);
+        assert_eq!(root.find_without_links("/file").map(|_| ()), Ok(()));
+    }
+}
