@@ -44,8 +44,10 @@ pub struct Manner {
     pub tty: bool,
     /// Whether input is passed on.
     pub stdin: bool,
-    /// Whether signals are passed on; without a terminal only.
+    /// Whether signals are passed on.
     pub sig_proxy: bool,
+    /// Whether a program in the terminal is to draw itself anew, because it did so long ago.
+    pub redraw: bool,
     /// What detaches, with a terminal only.
     pub detach_keys: DetachKeys,
 }
@@ -133,22 +135,27 @@ async fn feed(mut writer: HijackedWriter, stdin: bool, mut keys: Option<DetachKe
 /// Passes signals and window sizes on; gives back only when a signal ends this program.
 async fn watch_signals(client: &Client, manner: &Manner) -> Result<Ended> {
     let container = match &manner.target {
-        Target::Container(id) if manner.sig_proxy && !manner.tty => Some(id.clone()),
+        Target::Container(id) if manner.sig_proxy => Some(id.clone()),
         _ => None,
     };
     if manner.tty {
+        if manner.redraw {
+            let _ = resize(client, &manner.target, 1).await;
+        }
         first_resize(client, &manner.target).await;
     }
     let wanted: &[i32] = match (manner.tty, &container) {
-        (true, _) => &[SIGHUP, 2, 3, 15, SIGWINCH],
-        (false, Some(_)) => &PROXIED,
+        (_, Some(_)) => &PROXIED,
+        (true, None) => &[SIGHUP, 2, 3, 15, SIGWINCH],
         (false, None) => &[],
     };
     let mut arrivals = listen(wanted)?;
     loop {
         let Some(number) = arrivals.recv().await else { return std::future::pending().await };
         match &container {
-            _ if manner.tty && number == SIGWINCH => resize(client, &manner.target).await.unwrap_or_default(),
+            _ if manner.tty && number == SIGWINCH => {
+                resize(client, &manner.target, 0).await.unwrap_or_default()
+            }
             Some(id) => {
                 let query = KillQuery { signal: number.to_string() };
                 let _ = client.container_kill(id, &query).await;
@@ -161,16 +168,17 @@ async fn watch_signals(client: &Client, manner: &Manner) -> Result<Ended> {
 
 async fn first_resize(client: &Client, target: &Target) {
     for attempt in 1..=RESIZE_TRIES {
-        if resize(client, target).await.is_ok() {
+        if resize(client, target, 0).await.is_ok() {
             return;
         }
         sleep(Duration::from_millis(10 * attempt)).await;
     }
 }
 
-async fn resize(client: &Client, target: &Target) -> Result<()> {
+/// Tells the terminal's size, or one that is larger by `extra`: a change makes programs draw.
+async fn resize(client: &Client, target: &Target, extra: u32) -> Result<()> {
     let Some([height, width]) = terminal::size() else { return Ok(()) };
-    let query = ResizeQuery { height, width };
+    let query = ResizeQuery { height: height + extra, width: width + extra };
     match target {
         Target::Container(id) => client.container_resize(id, &query).await,
         Target::Exec(id) => client.exec_resize(id, &query).await,

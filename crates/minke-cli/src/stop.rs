@@ -109,11 +109,10 @@ fn is_engine(pid: Pid) -> bool {
     words.split(|byte| *byte == 0).any(|word| word == b"daemon" || word.ends_with(b"dockerd"))
 }
 
-/// Runs `daemon stop` with the words after it; `args[0]` is the program's name.
+/// Runs `daemon stop` with the words after it, and gives the exit code.
 pub fn daemon_stop(args: Vec<OsString>) -> i32 {
-    let words = args.get(1..).unwrap_or_default();
     let run = || -> Outcome {
-        let stop = match grammar::parse::<DaemonStop>("minke", FORM, words)? {
+        let stop = match grammar::parse::<DaemonStop>("minke", FORM, &args)? {
             Parsed::Help(text) => {
                 print!("{text}");
                 return Ok(exit::SUCCESS);

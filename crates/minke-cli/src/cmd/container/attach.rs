@@ -4,7 +4,7 @@ use clap::Args;
 use minke_api::container::{AttachQuery, WaitQuery};
 
 use super::run::{code_of, detach_keys, finish};
-use crate::attached::{Manner, Target};
+use crate::attached::{Ended, Manner, Target};
 use crate::error::{Failure, Outcome};
 use crate::grammar::{self, Arity, Verb};
 use crate::session::Session;
@@ -68,9 +68,13 @@ impl Verb for Attach {
             target: Target::Container(id.clone()),
             tty: container.config.tty,
             stdin,
-            sig_proxy: self.sig_proxy,
+            sig_proxy: self.sig_proxy && !container.config.tty,
+            redraw: true,
             detach_keys: keys,
         };
-        Ok(code_of(finish(client, connection, manner, pending, &id).await?))
+        match finish(client, connection, manner, pending, &id).await? {
+            Ended::Detached => Err(Failure::Plain("read escape sequence".into())),
+            ended => Ok(code_of(ended)),
+        }
     }
 }

@@ -14,8 +14,6 @@ use crate::grammar::{Arity, Verb};
 use crate::session::{self, Session};
 use crate::terminal;
 
-const NO_NETWORK: &str = "Without --network this container has none: minke has no networks yet (--network host shares the host's).";
-
 /// Flags of `create`.
 #[derive(Args, Clone, Debug)]
 pub struct Create {
@@ -113,12 +111,6 @@ pub async fn make(
         Ok(made) => made,
         Err(error) => return Err(explain_missing_image(session, flags, &request.config.image, error)),
     };
-    if flags.network.is_none()
-        && client.endpoint().implicit
-        && !made.warnings.iter().any(|warning| warning.contains("network"))
-    {
-        session.complain(NO_NETWORK);
-    }
     for warning in &made.warnings {
         session.complain(format_args!("WARNING: {warning}"));
     }

@@ -78,6 +78,7 @@ impl Verb for Exec {
             tty: self.tty,
             stdin: self.interactive,
             sig_proxy: false,
+            redraw: false,
             detach_keys: keys,
         };
         match attached::join(client, connection, manner).await? {

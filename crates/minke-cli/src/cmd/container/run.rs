@@ -71,6 +71,7 @@ impl Verb for Run {
             tty: self.flags.tty,
             stdin,
             sig_proxy: self.sig_proxy,
+            redraw: false,
             detach_keys: keys,
         };
         if self.detach {
@@ -164,15 +165,11 @@ fn lost(error: &Error) -> Failure {
     Failure::Code(exit::REFUSED)
 }
 
-/// The exit code of a joined container; says that the user has detached.
+/// The exit code of a joined container; who detaches has ended well.
 pub fn code_of(ended: Ended) -> i32 {
     match ended {
         Ended::Exit(code) => code,
-        Ended::Detached => {
-            eprintln!("read escape sequence");
-            exit::SUCCESS
-        }
-        Ended::Closed => exit::SUCCESS,
+        Ended::Closed | Ended::Detached => exit::SUCCESS,
         Ended::Signal(number) => exit::of_signal(number),
     }
 }

@@ -87,8 +87,14 @@ impl Start {
             false => Some(client.container_wait(&id, &WaitQuery { condition: condition.into() }).await?),
         };
         client.container_start(&id, &ContainerStartQuery::default()).await?;
-        let manner =
-            Manner { target: Target::Container(id.clone()), tty, stdin, sig_proxy: true, detach_keys: keys };
+        let manner = Manner {
+            target: Target::Container(id.clone()),
+            tty,
+            stdin,
+            sig_proxy: !tty,
+            redraw: false,
+            detach_keys: keys,
+        };
         Ok(code_of(finish(client, connection, manner, pending, &id).await?))
     }
 }
