@@ -145,7 +145,7 @@ impl<'a> Call<'a> {
         };
         if let (Some(mut sender), Some(_)) = (self.client.pool.take_idle(), &replay) {
             match sender.try_send_request(self.request()?).await {
-                Ok(response) => return Ok((check(response).await?, sender)),
+                Ok(response) => return self.client.accept(response, sender).await,
                 Err(mut error) => {
                     if error.take_message().is_none() {
                         return Err(broken(error.into_error()));
@@ -155,7 +155,7 @@ impl<'a> Call<'a> {
         }
         let mut sender = self.client.pool.open().await?;
         let response = sender.send_request(self.request()?).await.map_err(broken)?;
-        Ok((check(response).await?, sender))
+        self.client.accept(response, sender).await
     }
 
     fn request(&mut self) -> Result<Request<Body>> {
@@ -205,6 +205,23 @@ pub(crate) async fn ping(client: &Client) -> Result<ApiVersion> {
     read_whole(response.into_body()).await?;
     client.pool.give_back(sender).await;
     Ok(version.unwrap_or(ApiVersion::MIN))
+}
+
+impl Client {
+    /// Passes a success on; a refusal's connection is kept for the next request.
+    async fn accept(
+        &self,
+        response: Response<Incoming>,
+        sender: Sender,
+    ) -> Result<(Response<Incoming>, Sender)> {
+        match check(response).await {
+            Ok(response) => Ok((response, sender)),
+            Err(error) => {
+                self.pool.give_back(sender).await;
+                Err(error)
+            }
+        }
+    }
 }
 
 fn broken(error: hyper::Error) -> Error {

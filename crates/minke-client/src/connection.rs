@@ -103,7 +103,7 @@ impl Pool {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 let message =
                     format!("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?");
-                return Error::new(ErrorKind::Unavailable, message).with_source(NoEngine);
+                return Error::new(ErrorKind::Unavailable, message);
             }
             _ => (ErrorKind::Unavailable, self.unreachable()),
         };
@@ -111,19 +111,8 @@ impl Pool {
     }
 }
 
-/// The cause of an error where nobody listens at the engine's address.
-#[derive(Debug)]
-struct NoEngine;
-
-impl std::fmt::Display for NoEngine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no engine listens there")
-    }
-}
-
-impl std::error::Error for NoEngine {}
-
-/// Whether an error says that nobody listens at the engine's address.
+/// Whether an error of [`crate::Client::connect`] says that nobody listens at the engine's address; all its other
+/// failures have a cause.
 pub fn is_absent(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<NoEngine>())
+    error.kind() == ErrorKind::Unavailable && std::error::Error::source(error).is_none()
 }

@@ -72,7 +72,8 @@ async fn write_file(path: &str, chunks: &mut minke_client::Chunks) -> Result<(),
             .unwrap_or(Path::new("."));
         Error::system(format!("failed to save image: {}: {}", place.display(), reason(&error)))
     };
-    let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).await.map_err(failed)?;
     while let Some(bytes) = chunks.next().await? {
         file.write_all(&bytes).await.map_err(failed)?;
     }
