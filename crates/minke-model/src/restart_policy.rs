@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// When a container that has ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RestartPolicy {
     /// Never.
     #[default]
