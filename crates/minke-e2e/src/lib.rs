@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! case(|rig| ...)        once for each client: our own command line, and the docker client
+//! by_docker(|rig| ...)   by the docker client
 //! once(|rig| ...)        once, where the client does not matter
 //!   rig.ok("run --rm busybox true")      rig.spawn("run -i busybox cat")      rig.terminal("run -it busybox sh")
 //!   rig.get("/containers/json")          rig.kill_engine()                    rig.inspect("name")
@@ -29,6 +30,6 @@ pub use cli::{Client, Output};
 pub use deadline::{patience, within};
 pub use engine::{Dockerd, Engine, EngineKind, Minke};
 pub use http::Response;
-pub use rig::{Rig, case, escape, once};
+pub use rig::{Rig, by_docker, case, escape, once};
 pub use session::Session;
 pub use terminal::Terminal;

@@ -30,6 +30,11 @@ pub fn once(body: impl Fn(&Rig)) {
     Rig::run(clients()[0], &[], body);
 }
 
+/// Runs a test by the docker client, which is what it is about.
+pub fn by_docker(body: impl Fn(&Rig)) {
+    Rig::run(Client::Docker, &[], body);
+}
+
 fn engine_kind() -> EngineKind {
     match std::env::var("MINKE_E2E_ENGINE").as_deref() {
         Ok("dockerd") => EngineKind::Dockerd,

@@ -95,7 +95,7 @@ fn a_process_is_born_in_its_cgroup() {
         let groups = of(main);
         let others: Vec<i64> =
             rig.marks().processes().into_iter().map(i64::from).filter(|pid| of(*pid) == groups).collect();
-        assert!(others.len() >= 3, "the init and the exec's two are in one cgroup: {others:?}");
+        assert!(others.len() >= 2, "the init and the exec are in one cgroup: {others:?}");
         within(10, "too many are refused", || {
             let output = rig.cli("exec main sh -c 'for i in 1 2 3 4 5 6; do sleep 1000 & done'");
             (output.code != 0 || output.stderr.contains("can't fork")).then_some(())

@@ -5,7 +5,7 @@ use minke_e2e::{case, once, within};
 #[test]
 fn logs_come_apart_by_stream_and_in_order() {
     case(|rig| {
-        rig.ok("run -d --name one busybox sh -c 'for i in 1 2 3; do echo out$i; echo err$i >&2; done'");
+        rig.ok("run -d --name one busybox sh -c 'for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.05; done'");
         rig.ok("wait one");
         let output = rig.cli("logs one");
         assert_eq!(output.text(), "out1\nout2\nout3");

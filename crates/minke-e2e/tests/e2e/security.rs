@@ -1,6 +1,6 @@
 //! What a container may not do: capabilities, system calls, devices, hidden and read-only paths.
 
-use minke_e2e::{EngineKind, case, once};
+use minke_e2e::{EngineKind, by_docker, case, once};
 
 /// Reads a line of /proc/self/status in a container.
 fn status(rig: &minke_e2e::Rig, flags: &str, key: &str) -> String {
@@ -32,14 +32,21 @@ fn the_seccomp_profile_is_loaded() {
     case(|rig| {
         assert_eq!(status(rig, "", "Seccomp"), "2");
         assert_eq!(status(rig, "", "NoNewPrivs"), "0");
-        assert_eq!(status(rig, "--security-opt no-new-privileges", "NoNewPrivs"), "1");
-        assert_eq!(status(rig, "--security-opt seccomp=unconfined", "Seccomp"), "0");
         rig.fails("run --rm busybox unshare -m true", 1, "Operation not permitted");
         rig.fails("run --rm --cap-add NET_ADMIN busybox mount -t tmpfs none /tmp", 1, "permission denied");
         rig.ok("run --rm --cap-add SYS_ADMIN busybox mount -t tmpfs none /tmp");
-        rig.ok("run --rm -u alice --security-opt no-new-privileges busybox true");
         // The filter is loaded whether or not the capability to load one is left.
         assert_eq!(status(rig, "--cap-drop ALL", "Seccomp"), "2");
+    });
+}
+
+#[test]
+fn no_new_privileges_and_no_filter_are_to_be_asked_for() {
+    // By the docker client: ours does not offer the flag yet.
+    by_docker(|rig| {
+        assert_eq!(status(rig, "--security-opt no-new-privileges", "NoNewPrivs"), "1");
+        assert_eq!(status(rig, "--security-opt seccomp=unconfined", "Seccomp"), "0");
+        assert_eq!(status(rig, "-u alice --security-opt no-new-privileges", "Seccomp"), "2");
         assert_eq!(status(rig, "--cap-drop ALL --security-opt no-new-privileges", "Seccomp"), "2");
     });
 }

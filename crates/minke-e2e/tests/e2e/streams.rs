@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use minke_e2e::{EngineKind, Rig, once};
+use minke_e2e::{EngineKind, Rig, by_docker, once};
 use sha2::{Digest, Sha256};
 
 /// Starts `run` of a container that prints `mib` MiB of random bytes, and their hash to a file below `folder`.
@@ -69,9 +69,7 @@ fn a_gib_of_random_bytes_arrives_without_a_log() {
 
 #[test]
 fn a_gib_arrives_by_the_docker_client() {
-    if std::env::var("MINKE_E2E_CLIENT").as_deref() != Ok("minke") {
-        Rig::run(minke_e2e::Client::Docker, &[], |rig| check(rig, "none", size_mib(rig)));
-    }
+    by_docker(|rig| check(rig, "none", size_mib(rig)));
 }
 
 #[test]
