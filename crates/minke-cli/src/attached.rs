@@ -69,7 +69,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// The connection failed, or the engine reported a failure in the stream.
-pub async fn join(client: &Client, connection: Hijacked, manner: Manner) -> Result<Ended> {
+pub async fn join(client: &Client, connection: Hijacked, manner: Manner, signals: Signals) -> Result<Ended> {
     let raw = (manner.tty && manner.stdin).then(RawMode::enter).flatten();
     stdio::flush();
     let keys = manner.tty.then(|| manner.detach_keys.clone());
@@ -77,7 +77,7 @@ pub async fn join(client: &Client, connection: Hijacked, manner: Manner) -> Resu
         biased;
         ended = show(connection.reader) => ended,
         ended = feed(connection.writer, manner.stdin, keys) => Ok(ended),
-        ended = watch_signals(client, &manner) => ended,
+        ended = watch_signals(client, &manner, signals) => Ok(ended),
     };
     drop(raw);
     ended
@@ -132,27 +132,45 @@ async fn feed(mut writer: HijackedWriter, stdin: bool, mut keys: Option<DetachKe
     std::future::pending().await
 }
 
+/// Signals to this program, caught from the moment this is made.
+pub struct Signals(mpsc::Receiver<i32>);
+
+impl Signals {
+    /// Catches what `manner` passes on or must see; to be made before a container starts, so that none is missed.
+    ///
+    /// # Errors
+    /// A signal cannot be caught.
+    pub fn catch(manner: &Manner) -> Result<Self> {
+        let wanted: &[i32] = match (manner.tty, manner.proxied()) {
+            (_, Some(_)) => &PROXIED,
+            (true, None) => &[SIGHUP, 2, 3, 15, SIGWINCH],
+            (false, None) => &[],
+        };
+        listen(wanted).map(Self)
+    }
+}
+
+impl Manner {
+    /// The container that signals go to.
+    fn proxied(&self) -> Option<&str> {
+        match &self.target {
+            Target::Container(id) if self.sig_proxy => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Passes signals and window sizes on; gives back only when a signal ends this program.
-async fn watch_signals(client: &Client, manner: &Manner) -> Result<Ended> {
-    let container = match &manner.target {
-        Target::Container(id) if manner.sig_proxy => Some(id.clone()),
-        _ => None,
-    };
+async fn watch_signals(client: &Client, manner: &Manner, mut signals: Signals) -> Ended {
     if manner.tty {
         if manner.redraw {
             let _ = resize(client, &manner.target, 1).await;
         }
         first_resize(client, &manner.target).await;
     }
-    let wanted: &[i32] = match (manner.tty, &container) {
-        (_, Some(_)) => &PROXIED,
-        (true, None) => &[SIGHUP, 2, 3, 15, SIGWINCH],
-        (false, None) => &[],
-    };
-    let mut arrivals = listen(wanted)?;
     loop {
-        let Some(number) = arrivals.recv().await else { return std::future::pending().await };
-        match &container {
+        let Some(number) = signals.0.recv().await else { return std::future::pending().await };
+        match manner.proxied() {
             _ if manner.tty && number == SIGWINCH => {
                 resize(client, &manner.target, 0).await.unwrap_or_default()
             }
@@ -160,7 +178,7 @@ async fn watch_signals(client: &Client, manner: &Manner) -> Result<Ended> {
                 let query = KillQuery { signal: number.to_string() };
                 let _ = client.container_kill(id, &query).await;
             }
-            None if ENDING.contains(&number) => return Ok(Ended::Signal(number)),
+            None if ENDING.contains(&number) => return Ended::Signal(number),
             None => {}
         }
     }

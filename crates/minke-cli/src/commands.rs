@@ -148,8 +148,9 @@ fn describe(program: &str, row: &Row, form: &str) -> String {
 pub fn overview(program: &str) -> String {
     let mut text = format!("Usage:  {program} {}\n\n{}\n\nCommands:\n", Globals::USAGE, Globals::SUMMARY);
     let short = COMMANDS.iter().filter(|row| !row.forms[0].contains(' '));
-    for (name, summary) in
-        short.map(|row| (row.forms[0], row.summary)).chain([("daemon", "Run the engine, or stop it")])
+    for (name, summary) in short
+        .map(|row| (row.forms[0], row.summary))
+        .chain([("daemon", "Run the engine, or stop it"), ("oci", "Run a bundle, as an OCI runtime does")])
     {
         text.push_str(&format!("  {name:11} {summary}\n"));
     }

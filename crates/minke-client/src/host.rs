@@ -100,19 +100,19 @@ impl HostRequest {
             }
             ([host], None) => return named(host),
             ([_, _, ..], _) => return Err(Error::invalid("specify only one -H")),
-            ([], Some(name)) => return self.from_context(name, config),
+            ([], Some(name)) => return self.in_context(name, config),
         }
         if let Some(host) = set("MINKE_HOST").or_else(|| set("DOCKER_HOST")) {
             return named(&host);
         }
         let current = Some(config.current_context.clone()).filter(|name| !name.is_empty());
         match set("DOCKER_CONTEXT").or(current) {
-            Some(name) => self.from_context(&name, config),
+            Some(name) => self.in_context(&name, config),
             None => Ok(self.default_endpoint()),
         }
     }
 
-    fn from_context(&self, name: &str, config: &Config) -> Result<Endpoint> {
+    fn in_context(&self, name: &str, config: &Config) -> Result<Endpoint> {
         if name == "default" {
             return Ok(self.default_endpoint());
         }

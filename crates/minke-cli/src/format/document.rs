@@ -1,7 +1,7 @@
 //! JSON from an engine as a template's data that remembers the order of its keys, so that `json` prints them as they came; and
 //! JSON printed as Go prints it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +9,16 @@ use gotmpl::Value;
 use minke_model::{Error, Result};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-/// The keys of every object, by where the object lies in memory; valid as long as the document's value lives.
-type Order = HashMap<usize, Vec<Arc<str>>>;
+use super::fields::{self, Zero};
+
+/// What a value cannot say of itself, by where it lies in memory; valid as long as the document's value lives.
+#[derive(Default)]
+struct Order {
+    /// The keys of every object, as they came.
+    keys: HashMap<usize, Vec<Arc<str>>>,
+    /// Empty lists and objects that were `null`.
+    nulls: HashSet<usize>,
+}
 
 /// Parsed JSON.
 #[derive(Clone)]
@@ -26,10 +34,11 @@ impl Document {
     /// # Errors
     /// It is not JSON, or is nested more than 128 levels deep.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let mut parser = serde_json::Deserializer::from_slice(bytes);
-        let parsed =
-            Builder(&mut order).deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
+        let parsed = Builder { order: &mut order, within: "" }
+            .deserialize(&mut parser)
+            .and_then(|value| parser.end().map(|()| value));
         let value =
             parsed.map_err(|error| Error::system("the engine's answer is not JSON").with_source(error))?;
         Ok(Self { value, order: Arc::new(order) })
@@ -48,7 +57,32 @@ impl Document {
     }
 }
 
-struct Builder<'a>(&'a mut Order);
+/// Builds the value of the field `within`.
+struct Builder<'a> {
+    order: &'a mut Order,
+    within: &'a str,
+}
+
+impl Builder<'_> {
+    /// The zero of a field's Go type, which templates print otherwise than JSON does.
+    fn zero(&mut self, kind: Zero) -> Value {
+        match kind {
+            Zero::Pointer => Value::Nil,
+            Zero::Text => Value::String("".into()),
+            Zero::Bool => Value::Bool(false),
+            Zero::List => {
+                let list: Arc<[Value]> = Vec::new().into();
+                self.order.nulls.insert(list.as_ptr() as usize);
+                Value::List(list)
+            }
+            Zero::Map => {
+                let map = Arc::new(BTreeMap::new());
+                self.order.nulls.insert(Arc::as_ptr(&map) as usize);
+                Value::Map(map)
+            }
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Builder<'_> {
     type Value = Value;
@@ -65,8 +99,9 @@ impl<'de> Visitor<'de> for Builder<'_> {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Nil)
+    fn visit_unit<E>(mut self) -> Result<Value, E> {
+        let kind = fields::null(self.within);
+        Ok(self.zero(kind))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -91,24 +126,28 @@ impl<'de> Visitor<'de> for Builder<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = seq.next_element_seed(Builder(self.0))? {
+        while let Some(value) = seq.next_element_seed(Builder { order: self.order, within: "" })? {
             values.push(value);
         }
         Ok(Value::List(values.into()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut keys: Vec<Arc<str>> = Vec::new();
         let mut entries = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
             let key: Arc<str> = key.into();
-            let value = map.next_value_seed(Builder(self.0))?;
+            let value = map.next_value_seed(Builder { order: self.order, within: &key })?;
             if entries.insert(key.clone(), value).is_none() {
                 keys.push(key);
             }
         }
+        for (field, kind) in fields::omitted(self.within, &entries) {
+            let zero = self.zero(kind);
+            entries.entry(field.into()).or_insert(zero);
+        }
         let entries = Arc::new(entries);
-        self.0.insert(Arc::as_ptr(&entries) as usize, keys);
+        self.order.keys.insert(Arc::as_ptr(&entries) as usize, keys);
         Ok(Value::Map(entries))
     }
 }
@@ -121,6 +160,8 @@ fn write_value(value: &Value, order: &Order, escape_html: bool, out: &mut String
             &serde_json::Number::from_f64(*number).map_or("null".into(), |number| number.to_string()),
         ),
         Value::Bool(_) | Value::Int(_) | Value::Uint(_) => out.push_str(&value.to_string()),
+        Value::List(values) if order.nulls.contains(&(values.as_ptr() as usize)) => out.push_str("null"),
+        Value::Map(entries) if order.nulls.contains(&(Arc::as_ptr(entries) as usize)) => out.push_str("null"),
         Value::List(values) => {
             out.push('[');
             for (index, value) in values.iter().enumerate() {
@@ -133,7 +174,7 @@ fn write_value(value: &Value, order: &Order, escape_html: bool, out: &mut String
         }
         Value::Map(entries) => {
             let sorted: Vec<Arc<str>>;
-            let keys = match order.get(&(Arc::as_ptr(entries) as usize)) {
+            let keys = match order.keys.get(&(Arc::as_ptr(entries) as usize)) {
                 Some(keys) => keys,
                 None => {
                     sorted = entries.keys().cloned().collect();
@@ -233,6 +274,21 @@ mod tests {
         assert_eq!(document.render(&document.value, false), json);
         let escaped = document.render(&Value::String("<&".into()), true);
         assert_eq!(escaped, "\"\\u003c\\u0026\"");
+    }
+
+    #[test]
+    fn a_null_list_is_empty_to_a_template_and_null_in_json() {
+        let json =
+            r#"{"Config":{"Env":[],"Entrypoint":null,"Volumes":null},"Restart":null,"State":{"Status":"x"}}"#;
+        let document = Document::parse(json.as_bytes()).unwrap();
+        assert_eq!(document.render(&document.value, false), json);
+        let config = document.value.field("Config").unwrap();
+        assert_eq!(config.field("Entrypoint").unwrap().to_string(), "[]");
+        assert_eq!(config.field("Volumes").unwrap().to_string(), "map[]");
+        assert!(
+            document.value.field("State").unwrap().field("Health").is_some(),
+            "left out of JSON, but known to templates"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::Args;
 use minke_api::container::{AttachQuery, WaitQuery};
 
 use super::run::{code_of, detach_keys, finish};
-use crate::attached::{Ended, Manner, Target};
+use crate::attached::{Ended, Manner, Signals, Target};
 use crate::error::{Failure, Outcome};
 use crate::grammar::{self, Arity, Verb};
 use crate::session::Session;
@@ -72,7 +72,8 @@ impl Verb for Attach {
             redraw: true,
             detach_keys: keys,
         };
-        match finish(client, connection, manner, pending, &id).await? {
+        let signals = Signals::catch(&manner)?;
+        match finish(client, connection, (manner, signals), pending, &id).await? {
             Ended::Detached => Err(Failure::Plain("read escape sequence".into())),
             ended => Ok(code_of(ended)),
         }

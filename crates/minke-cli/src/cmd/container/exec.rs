@@ -7,7 +7,7 @@ use minke_model::env as variables;
 use super::create::read_file;
 use super::flags::parse_env;
 use super::run::{code_of, detach_keys};
-use crate::attached::{self, Ended, Manner, Target};
+use crate::attached::{self, Ended, Manner, Signals, Target};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -81,7 +81,8 @@ impl Verb for Exec {
             redraw: false,
             detach_keys: keys,
         };
-        match attached::join(client, connection, manner).await? {
+        let signals = Signals::catch(&manner)?;
+        match attached::join(client, connection, manner, signals).await? {
             Ended::Closed => {
                 let code = client.exec_inspect(&exec).await?.exit_code.unwrap_or(0);
                 Ok(i32::try_from(code).unwrap_or(exit::FAILURE))

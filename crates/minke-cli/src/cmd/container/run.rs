@@ -9,7 +9,7 @@ use minke_model::{Error, ErrorKind};
 
 use super::create::{make, plan, refused};
 use super::flags::{ContainerFlags, NOT_OFFERED};
-use crate::attached::{self, Ended, Manner, Target};
+use crate::attached::{self, Ended, Manner, Signals, Target};
 use crate::detach::DetachKeys;
 use crate::error::{Failure, Outcome};
 use crate::exit;
@@ -111,6 +111,7 @@ async fn run_attached(
     let connection =
         client.container_attach(id, query, manner.tty).await.map_err(|error| refused(session, error))?;
     let reported = connection.reports_exit();
+    let signals = Signals::catch(&manner)?;
     let pending = if reported {
         None
     } else {
@@ -124,7 +125,7 @@ async fn run_attached(
         return Err(start_failure(session, error));
     }
     let removal = if reported && remove { wait(client, id, condition).await.ok() } else { None };
-    let outcome = finish(client, connection, manner, pending, id).await?;
+    let outcome = finish(client, connection, (manner, signals), pending, id).await?;
     if let (Ended::Exit(_), Some(removal)) = (outcome, removal) {
         let _ = removal.exit_code().await;
     }
@@ -139,11 +140,11 @@ async fn wait(client: &Client, id: &str, condition: &str) -> Result<PendingExit,
 pub async fn finish(
     client: &Client,
     connection: Hijacked,
-    manner: Manner,
+    (manner, signals): (Manner, Signals),
     pending: Option<PendingExit>,
     id: &str,
 ) -> Result<Ended, Failure> {
-    match attached::join(client, connection, manner).await? {
+    match attached::join(client, connection, manner, signals).await? {
         Ended::Closed => {}
         ended => return Ok(ended),
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use minke_api::container::{AttachQuery, ContainerStartQuery, WaitQuery};
 
 use super::run::{code_of, detach_keys, finish};
-use crate::attached::{Manner, Target};
+use crate::attached::{Manner, Signals, Target};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -86,7 +86,6 @@ impl Start {
             true => None,
             false => Some(client.container_wait(&id, &WaitQuery { condition: condition.into() }).await?),
         };
-        client.container_start(&id, &ContainerStartQuery::default()).await?;
         let manner = Manner {
             target: Target::Container(id.clone()),
             tty,
@@ -95,6 +94,8 @@ impl Start {
             redraw: false,
             detach_keys: keys,
         };
-        Ok(code_of(finish(client, connection, manner, pending, &id).await?))
+        let signals = Signals::catch(&manner)?;
+        client.container_start(&id, &ContainerStartQuery::default()).await?;
+        Ok(code_of(finish(client, connection, (manner, signals), pending, &id).await?))
     }
 }
