@@ -43,7 +43,8 @@ fn names(flag: &Arg) -> String {
 fn description(flag: &Arg) -> String {
     let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
     let default = flag.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
-    match default.filter(|value| value != "false" && !value.is_empty()) {
+    let shown = |value: &String| value != "false" && !value.is_empty() && !flag.is_hide_default_value_set();
+    match default.filter(shown) {
         Some(value) => format!("{help} (default {value})"),
         None => help,
     }

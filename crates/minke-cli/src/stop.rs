@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::cmd::container::create::reason;
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{self, Arity, Parsed, Verb};
@@ -78,7 +79,7 @@ impl DaemonStop {
 
 fn read_pid(path: &Path) -> Result<Pid, String> {
     let text = fs::read_to_string(path)
-        .map_err(|error| format!("No engine runs here: {}: {error}", path.display()))?;
+        .map_err(|error| format!("No engine runs here: {}: {}", path.display(), reason(&error)))?;
     let number = text.trim().parse().ok().filter(|pid| *pid > 1);
     number.and_then(Pid::from_raw).ok_or_else(|| format!("{} holds no process id", path.display()))
 }

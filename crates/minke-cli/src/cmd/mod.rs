@@ -23,8 +23,8 @@ pub fn filters(pairs: &[(String, String)]) -> Filters {
 }
 
 /// Reads a point in time: RFC 3339 in several lengths, unix seconds with decimals, or a duration before now; gives unix
-/// seconds with nine decimals, or nothing for an empty text.
-pub fn parse_time(text: &str) -> Result<String, Error> {
+/// seconds with nine decimals, or nothing for an empty text. `flag` is named by the error.
+pub fn parse_time(flag: &str, text: &str) -> Result<String, Error> {
     if text.is_empty() {
         return Ok(String::new());
     }
@@ -34,7 +34,9 @@ pub fn parse_time(text: &str) -> Result<String, Error> {
     let nanos = match minke_model::duration::parse_nanos(text) {
         Ok(length) => jiff::Timestamp::now().as_nanosecond() - i128::from(length),
         Err(_) => parse_instant(text).ok_or_else(|| {
-            Error::invalid(format!("invalid value for \"{text}\": failed to parse value as time or duration"))
+            Error::invalid(format!(
+                "invalid value for {flag:?}: failed to parse value as time or duration: {text:?}"
+            ))
         })?,
     };
     Ok(format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000)))
@@ -61,12 +63,12 @@ mod tests {
 
     #[test]
     fn times_are_read_in_every_form() {
-        assert_eq!(parse_time("").unwrap(), "");
-        assert_eq!(parse_time("12.5").unwrap(), "12.5");
-        assert_eq!(parse_time("1970-01-02T00:00:00Z").unwrap(), "86400.000000000");
-        assert_eq!(parse_time("1970-01-02T00:00:00.5+00:00").unwrap(), "86400.500000000");
-        assert!(parse_time("10m").is_ok());
-        assert!(parse_time("soon").is_err());
+        assert_eq!(parse_time("since", "").unwrap(), "");
+        assert_eq!(parse_time("since", "12.5").unwrap(), "12.5");
+        assert_eq!(parse_time("since", "1970-01-02T00:00:00Z").unwrap(), "86400.000000000");
+        assert_eq!(parse_time("since", "1970-01-02T00:00:00.5+00:00").unwrap(), "86400.500000000");
+        assert!(parse_time("since", "10m").is_ok());
+        assert!(parse_time("since", "soon").is_err());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct Kind {
 pub struct Format {
     template: String,
     as_table: bool,
+    plain_json: bool,
 }
 
 impl Format {
@@ -45,12 +46,17 @@ impl Format {
                 None => (false, other),
             },
         };
-        Self { template: template.trim().replace("\\t", "\t").replace("\\n", "\n"), as_table }
+        Self {
+            template: template.trim().replace("\\t", "\t").replace("\\n", "\n"),
+            as_table,
+            plain_json: asked == "json",
+        }
     }
 
-    /// Whether the template prints a field (or everything).
+    /// Whether the template prints a field, or everything; plain `json` leaves out what is costly to find.
     pub fn uses(&self, field: &str) -> bool {
-        self.template.contains(&format!(".{field}"))
+        let everything = !self.plain_json && self.template.contains("json .}}");
+        everything || self.template.contains(&format!(".{field}"))
     }
 
     /// Prints rows; a table has a heading even where there are none.

@@ -45,8 +45,8 @@ impl Verb for Events {
             program.check()?;
         }
         let query = EventsQuery {
-            since: parse_time(&self.since)?,
-            until: parse_time(&self.until)?,
+            since: parse_time("since", &self.since)?,
+            until: parse_time("until", &self.until)?,
             filters: filters(&self.filter),
         };
         let mut events = session.client().await?.system_events(&query).await?;
