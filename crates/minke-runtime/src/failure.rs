@@ -1,7 +1,7 @@
 //! Why a start fails, in the words that Docker's users know.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use minke_spec::shim::{ErrorCode, ShimError};
 use minke_sys::Errno;
@@ -72,7 +72,7 @@ pub fn words(errno: Errno) -> String {
         Errno::ADDRINUSE => "address already in use",
         Errno::CONNREFUSED => "connection refused",
         Errno::DQUOT => "disk quota exceeded",
-        other => return format!("errno {}", other.raw_os_error().to_string()),
+        other => return format!("errno {}", other.raw_os_error()),
     };
     text.into()
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 
+type Case = (&'static str, fn(&Bundle));
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     if words.get(1).is_some_and(|word| word == "oci") {
@@ -14,7 +16,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let filter = words.iter().skip(1).find(|word| !word.starts_with('-'));
-    let cases: [(&str, fn(&Bundle)); 7] = [
+    let cases: [Case; 7] = [
         ("run_gives_output_and_exit_code_and_leaves_nothing", run_gives_output_and_exit_code),
         ("the_life_of_a_container_is_that_of_the_specification", life_of_a_container),
         ("a_program_that_is_not_there_fails_at_create", missing_program_fails_at_create),

@@ -9,12 +9,7 @@ use std::os::fd::AsFd;
 use minke_spec::shim::*;
 use support::*;
 
-fn exec(
-    container: &mut Container,
-    id: &str,
-    args: &[&str],
-    stdio: Stdio,
-) -> (Result<i32, ShimError>, Vec<(u8, Vec<u8>)>) {
+fn exec(container: &mut Container, id: &str, args: &[&str], stdio: Stdio) -> Outcome {
     exec_with_input(container, id, args, stdio, b"")
 }
 
@@ -24,7 +19,7 @@ fn exec_with_input(
     args: &[&str],
     stdio: Stdio,
     input: &[u8],
-) -> (Result<i32, ShimError>, Vec<(u8, Vec<u8>)>) {
+) -> Outcome {
     let (mut ours, theirs) = client();
     let request = ExecRequest {
         exec_id: id.into(),

@@ -153,10 +153,11 @@ impl Group {
 
     /// Sends `SIGKILL` to every process in it and below, so that none can fork its way out. Doesn't wait for their end.
     pub fn kill(&self) -> io::Result<()> {
-        if let Some(v2) = &self.v2 {
-            if self.v1.is_empty() && std::fs::write(v2.join("cgroup.kill"), "1").is_ok() {
-                return Ok(());
-            }
+        if let Some(v2) = &self.v2
+            && self.v1.is_empty()
+            && std::fs::write(v2.join("cgroup.kill"), "1").is_ok()
+        {
+            return Ok(());
         }
         self.set_frozen(true);
         let result = self.kill_each();

@@ -2,8 +2,8 @@
 
 use linux_raw_sys::general as k;
 
-use crate::Result;
 use crate::raw::call;
+use crate::{Errno, Result};
 
 const PR_SET_KEEPCAPS: usize = 8;
 const PR_CAPBSET_READ: usize = 23;
@@ -43,12 +43,14 @@ pub fn keep_capabilities(keep: bool) -> Result<()> {
 
 /// Drops every capability from the bounding set that isn't in `keep`.
 pub fn bound_capabilities(keep: u64) -> Result<()> {
-    for capability in 0..64 {
-        match prctl(PR_CAPBSET_READ, capability, 0) {
-            Err(_) => break,
-            Ok(0) => {}
-            Ok(_) if keep >> capability & 1 == 1 => {}
-            Ok(_) => prctl(PR_CAPBSET_DROP, capability, 0).map(|_| ())?,
+    for capability in (0..64).filter(|capability| keep >> capability & 1 == 0) {
+        match prctl(PR_CAPBSET_DROP, capability, 0) {
+            Ok(_) => {}
+            // Beyond the last one that the kernel knows.
+            Err(Errno::INVAL) => break,
+            // Who may not drop may still have nothing to drop.
+            Err(errno) if prctl(PR_CAPBSET_READ, capability, 0) != Ok(0) => return Err(errno),
+            Err(_) => {}
         }
     }
     Ok(())
@@ -115,7 +117,7 @@ pub fn load_filter(program: &[u64], flags: u32) -> Result<()> {
         length: u16,
         instructions: *const u64,
     }
-    let length = u16::try_from(program.len()).map_err(|_| crate::Errno::INVAL)?;
+    let length = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
     let program = Program { length, instructions: program.as_ptr() };
     // SAFETY: a u64 has a sock_filter's size and layout on little-endian machines; length and pointer are of one slice.
     unsafe { call!(k::__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }.map(|_| ())

@@ -79,6 +79,18 @@ pub fn default(signal: i32) -> Result<()> {
     set_disposition(signal, 0)
 }
 
+/// Blocks nothing and gives every signal its default action: what an ignored signal's child would otherwise go on ignoring.
+pub fn reset() -> Result<()> {
+    for signal in 1..=64 {
+        match default(signal) {
+            // Those that nobody can change.
+            Err(Errno::INVAL) => {}
+            result => result?,
+        }
+    }
+    block_exactly(0).map(|_| ())
+}
+
 fn set_disposition(signal: i32, disposition: usize) -> Result<()> {
     // The kernel's sigaction: handler, flags, restorer, mask.
     let action = [disposition, 0, 0, 0];

@@ -78,9 +78,10 @@ fn wait_for_start(gate: Option<OwnedFd>, reporter: &Reporter) -> bool {
 }
 
 fn set_up(plan: &StartPlan, sources: Sources, streams: ChildStreams, reporter: &Reporter) -> Result<()> {
-    // The caller may hold signals back for its own loop.
-    signal::block_exactly(0).map_err(failure::setup("resetting the signal mask"))?;
+    // The caller may hold signals back for its own loop, and ignore others.
+    signal::reset().map_err(failure::setup("resetting the signals"))?;
     sources::join_v1(&sources.tasks)?;
+    process::set_oom_score(&plan.process, &sources.procfs)?;
     enter_namespaces(plan, &sources, reporter)?;
     kernel::new_session().map_err(failure::setup("making a session"))?;
     let root = build_root(plan, sources, &streams)?;

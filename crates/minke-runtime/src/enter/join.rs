@@ -54,6 +54,10 @@ pub fn launch_exec(
         }
         Cloned::Child => {
             drop(ours);
+            // Before the user namespace, which would refuse it.
+            if let Err(error) = process::set_oom_score(plan, &procfs) {
+                reporter.fail(error);
+            }
             match enter(context, init, &tasks) {
                 Ok(Cloned::Parent(pid, _)) => {
                     reporter.send(&Report::Pid(pid));
@@ -81,7 +85,7 @@ fn run(
     reporter: Reporter,
 ) -> ! {
     let set_up = || -> Result<()> {
-        signal::block_exactly(0).map_err(failure::setup("resetting the signal mask"))?;
+        signal::reset().map_err(failure::setup("resetting the signals"))?;
         kernel::new_session().map_err(failure::setup("making a session"))?;
         if context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0 {
             child::become_root_of_user_namespace()?;

@@ -57,10 +57,10 @@ pub(super) fn take_streams(
 fn install(file: &OwnedFd, number: i32, plan: &ProcessPlan) -> minke_sys::Result<()> {
     if rooted::is_null_device(file)? {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if let Ok(own) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
-            if rooted::is_null_device(&own)? {
-                return descriptor::install_standard(&own, number);
-            }
+        if let Ok(own) = rustix::fs::open("/dev/null", flags, Mode::empty())
+            && rooted::is_null_device(&own)?
+        {
+            return descriptor::install_standard(&own, number);
         }
         return descriptor::install_standard(file, number);
     }
@@ -94,7 +94,7 @@ pub(super) fn write_sysctls(sysctls: &[(String, String)], procfs: &Procfs) -> Re
 
 /// Takes on everything that `plan` says but the program itself. The caller is inside the root.
 pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
-    set_limits(plan, procfs)?;
+    set_limits(plan)?;
     set_labels(plan, procfs)?;
     set_scheduling(plan)?;
     let entered = enter_directory(plan);
@@ -117,11 +117,16 @@ pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
     Ok(())
 }
 
-fn set_limits(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+fn set_limits(plan: &ProcessPlan) -> Result<()> {
     for (resource, soft, hard) in &plan.rlimits {
         kernel::set_rlimit(*resource, *soft, *hard)
             .map_err(failure::setup(format!("error setting rlimit type {resource}")))?;
     }
+    Ok(())
+}
+
+/// Sets the process's place among the victims of memory shortage; in a user namespace it would be too late.
+pub(super) fn set_oom_score(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
     let Some(wanted) = plan.oom_score_adj else { return Ok(()) };
     let text = format!("{wanted}");
     match procfs.write("self/oom_score_adj", &text) {

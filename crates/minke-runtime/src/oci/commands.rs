@@ -82,6 +82,8 @@ fn set_up(
         Some(size) => ChildStreams::Terminal(size),
         None => ChildStreams::Inherited,
     };
+    // What this process has open is nobody's inside.
+    kernel::set_dumpable(false).map_err(failed("closing this process to others"))?;
     let mut launched = enter::launch(&bundle.plan, sources, streams)?;
     wait_until_ready(&mut launched, console)?;
     let pid = launched.pid.ok_or_else(|| Failure::new("the container's init has no pid"))?;

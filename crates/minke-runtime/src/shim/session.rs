@@ -136,10 +136,11 @@ impl Session {
         let mut client = Client::new(id, socket, request, self.tty, has_stdin)?;
         self.next_client += 1;
         let mut event = ClientEvent::None;
-        if client.input_open && !request.prefix.is_empty() {
-            if let Input::Detached = client.take(&request.prefix, &mut self.pending) {
-                event = ClientEvent::Detached;
-            }
+        if client.input_open
+            && !request.prefix.is_empty()
+            && let Input::Detached = client.take(&request.prefix, &mut self.pending)
+        {
+            event = ClientEvent::Detached;
         }
         self.clients.push(client);
         self.flush_input();
@@ -182,10 +183,10 @@ impl Session {
     }
 
     fn close_output(&mut self, stream: usize, epoll: &Epoll) {
-        if let Some(output) = self.outputs[stream].take() {
-            if output.registered.is_some() {
-                let _ = epoll.remove(&output.fd);
-            }
+        if let Some(output) = self.outputs[stream].take()
+            && output.registered.is_some()
+        {
+            let _ = epoll.remove(&output.fd);
         }
         if let Some(log) = &mut self.log {
             log.end(stream, kernel::now_ns());
@@ -233,10 +234,10 @@ impl Session {
 
     /// The process can't be written to any more (or never could).
     fn close_input(&mut self, epoll: &Epoll) {
-        if let Some(stdin) = self.stdin.take() {
-            if self.stdin_registered.take().is_some() {
-                let _ = epoll.remove(&stdin);
-            }
+        if let Some(stdin) = self.stdin.take()
+            && self.stdin_registered.take().is_some()
+        {
+            let _ = epoll.remove(&stdin);
         }
         self.pending = Vec::new();
     }
