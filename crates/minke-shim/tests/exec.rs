@@ -9,6 +9,9 @@ use std::os::fd::AsFd;
 use minke_spec::shim::*;
 use support::*;
 
+/// The exit code or why there is none, and what the client was sent.
+type Outcome = (Result<i32, ShimError>, Vec<(u8, Vec<u8>)>);
+
 fn exec(container: &mut Container, id: &str, args: &[&str], stdio: Stdio) -> Outcome {
     exec_with_input(container, id, args, stdio, b"")
 }
