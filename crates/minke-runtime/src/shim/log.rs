@@ -278,4 +278,14 @@ mod tests {
         }
         assert_eq!(find_newline(&[b'\x0b'; 40]), None);
     }
+
+    /// What a real dockerd 20.10 has logged of every byte, of valid, invalid and special characters, and of empty lines.
+    #[test]
+    fn entries_are_those_of_a_real_dockerd() {
+        let scratch = Scratch::new("dockerd");
+        let mut log = scratch.log(None, 1, None);
+        log.append(0, include_bytes!("vectors/dockerd-20.10-input"), 0);
+        let ours = scratch.read("x-json.log").replace("1970-01-01T00:00:00Z", "T");
+        assert_eq!(ours, include_str!("vectors/dockerd-20.10-json.log"));
+    }
 }
