@@ -91,8 +91,8 @@ unsafe impl GlobalAlloc for Allocator {
             unsafe { minke_sys::memory::unmap(block, layout.size()) };
             return;
         }
-        // SAFETY: one thread; the block is of this heap.
         if let Some(block) = ptr::NonNull::new(block) {
+            // SAFETY: one thread; the block is of this heap.
             unsafe { (*self.0.get()).heap.deallocate(block, layout) };
         }
     }
