@@ -128,6 +128,7 @@ const OWN: &[&str] = &[
     "/Components",
     "/Containerd",
     "/DriverStatus",
+    "/RepoDigests",
 ];
 
 /// Lists every value of `reference` that is missing from `ours` or of another kind.

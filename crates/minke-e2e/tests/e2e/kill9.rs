@@ -63,7 +63,7 @@ fn an_attached_run_gets_its_code_though_no_engine_comes_back() {
         let output = run.wait();
         assert_eq!((output.code, output.text().as_str()), (7, "up\ndown"), "{}", output.stderr);
         rig.start_engine();
-        assert_eq!(rig.inspect("one")["State"]["ExitCode"], 7);
+        assert_eq!(rig.await_status("one", "exited")["State"]["ExitCode"], 7);
         assert_eq!(rig.ok("logs one"), "up\ndown");
     });
 }
