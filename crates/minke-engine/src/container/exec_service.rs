@@ -3,11 +3,13 @@
 use minke_api::container::ResizeQuery;
 use minke_api::exec::*;
 use minke_model::{Error, Result};
+use minke_spec::shim::{Reply, Request};
 
 use super::exec as run;
 use super::service::resize;
 use crate::engine::random_hex;
 use crate::exec::{Exec, ExecSettings, ExecState};
+use crate::shim::connection::ShimConnection;
 use crate::{Engine, ExecSession};
 
 impl Engine {
@@ -98,9 +100,12 @@ impl Engine {
     }
 
     /// `GET /exec/{id}/json`.
-    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
-        let exec = self.shared.execs.find(id)?;
-        self.shared.containers.resolve(&exec.container_id)?;
+    pub async fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+        let mut exec = self.shared.execs.find(id)?;
+        let container = self.shared.containers.resolve(&exec.container_id)?;
+        if let (ExecState::Running { .. }, Some(shim)) = (exec.state, &container.view().shim) {
+            exec.state = state_now(shim, &exec).await;
+        }
         let settings = &exec.settings;
         let (pid, code) = match exec.state {
             ExecState::Created | ExecState::Starting => (0, None),
@@ -127,6 +132,17 @@ impl Engine {
             detach_keys: (!settings.detach_keys.is_empty()).then(|| settings.detach_keys.clone()),
             pid: pid.into(),
         })
+    }
+}
+
+/// How an exec is by its shim's word: a client that has seen its stream end asks at once how, perhaps before the event of
+/// the end has been heard here.
+async fn state_now(shim: &ShimConnection, exec: &Exec) -> ExecState {
+    let Ok((Reply::Status(status), _)) = shim.request(&Request::Status, &[]).await else { return exec.state };
+    let ended = status.execs.iter().find(|(id, _, code)| *id == exec.id && code.is_some());
+    match ended {
+        Some((_, pid, Some(code))) => ExecState::Exited { pid: *pid, code: *code },
+        _ => exec.state,
     }
 }
 

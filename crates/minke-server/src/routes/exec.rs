@@ -32,6 +32,6 @@ pub async fn resize(request: &Request) -> Result<Response> {
     Ok(response::empty(StatusCode::OK))
 }
 
-pub fn inspect(request: &Request) -> Result<Response> {
-    Ok(response::json(&request.engine.exec_inspect(&request.parameter)?))
+pub async fn inspect(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.exec_inspect(&request.parameter).await?))
 }

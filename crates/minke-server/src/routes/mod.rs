@@ -125,7 +125,7 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ContainerExec => exec::create(request).await,
         Operation::ExecStart => exec::start(request).await,
         Operation::ExecResize => exec::resize(&request).await,
-        Operation::ExecInspect => exec::inspect(&request),
+        Operation::ExecInspect => exec::inspect(&request).await,
         Operation::ImageList => image::list(&request).await,
         Operation::ImageCreate => image::create(request).await,
         Operation::ImageLoad => image::load(request).await,
