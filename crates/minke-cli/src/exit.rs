@@ -4,6 +4,8 @@
 pub const SUCCESS: i32 = 0;
 /// A command failed.
 pub const FAILURE: i32 = 1;
+/// The template of `inspect --format` can't be parsed.
+pub const BAD_TEMPLATE: i32 = 64;
 /// The command line was wrong, or the engine could not make or start a container.
 pub const REFUSED: i32 = 125;
 /// The container's command was found but cannot be run.

@@ -22,6 +22,9 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
 
+/// How long an engine waits for the data root of one that has just been killed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// An engine; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -243,20 +246,15 @@ fn make_root(path: &Path, mode: u32) -> Result<()> {
 
 /// Takes the data root for this engine.
 fn lock(data_root: &Path) -> Result<OwnedFd> {
-    use rustix::fs::{FlockOperation, Mode, OFlags};
+    use rustix::fs::{Mode, OFlags};
     let path = data_root.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .with_context(|| format!("cannot open {}", path.display()))?;
-    // A killed engine's descriptor may live a moment longer.
-    for attempt in 0..40 {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if attempt < 39 => {
-                std::thread::sleep(Duration::from_millis(50))
-            }
-            Err(_) => break,
-        }
+    if minke_sys::lock::hold(&file, LOCK_PATIENCE)
+        .with_context(|| format!("cannot lock {}", path.display()))?
+    {
+        return Ok(file);
     }
     Err(Error::conflict(format!(
         "another engine uses the data root {}: stop it, or give this one its own by --data-root and --exec-root",

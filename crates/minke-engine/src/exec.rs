@@ -5,6 +5,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use minke_model::{Error, Result};
 
+/// The exit code of what the end of its container has killed.
+const KILLED: i32 = 137;
+/// How many execs are remembered before those that have ended are forgotten.
+const REMEMBERED: usize = 1024;
+
 /// What an exec is to run, as its creator gave it.
 #[derive(Clone, Debug, Default)]
 pub struct ExecSettings {
@@ -73,9 +78,13 @@ pub struct Execs {
 }
 
 impl Execs {
-    /// Adds one that is not started.
+    /// Adds one that is not started. Where many have ended, some of those are forgotten.
     pub fn insert(&self, exec: Exec) {
-        self.lock().insert(exec.id.clone(), exec);
+        let mut table = self.lock();
+        if table.len() >= REMEMBERED {
+            table.retain(|_, exec| !matches!(exec.state, ExecState::Exited { .. }));
+        }
+        table.insert(exec.id.clone(), exec);
     }
 
     /// The exec with this id.
@@ -145,11 +154,13 @@ impl Execs {
         }
     }
 
-    /// The container's run has ended, and all its execs with it.
+    /// The container's run has ended, and all its execs with it: those that still ran were killed.
     pub fn container_ended(&self, container_id: &str) {
-        self.lock().retain(|_, exec| {
-            exec.container_id != container_id || matches!(exec.state, ExecState::Exited { .. })
-        });
+        for exec in self.lock().values_mut().filter(|exec| exec.container_id == container_id) {
+            if let ExecState::Running { pid } = exec.state {
+                exec.state = ExecState::Exited { pid, code: KILLED };
+            }
+        }
     }
 
     /// The container is gone.

@@ -29,6 +29,8 @@ pub mod cgroup;
 #[cfg(feature = "std")]
 pub mod host;
 #[cfg(feature = "std")]
+pub mod lock;
+#[cfg(feature = "std")]
 pub mod overlay;
 #[cfg(feature = "std")]
 pub mod spawn;

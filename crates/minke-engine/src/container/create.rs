@@ -346,6 +346,10 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
     }
     log.config.get_or_insert_default();
     super::log_settings::check(log)?;
+    host_config.port_bindings.get_or_insert_default();
+    for list in [&mut host_config.dns, &mut host_config.dns_options, &mut host_config.dns_search] {
+        list.get_or_insert_default();
+    }
     if host_config.shm_size == 0 {
         host_config.shm_size = 64 << 20;
     }

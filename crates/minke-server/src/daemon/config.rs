@@ -251,7 +251,9 @@ pub fn settings(flags: Flags, places: &Places) -> Result<Settings> {
     let failed = || format!("unable to configure the engine with file {}", path.display());
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config_file.is_none() => String::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config_file.is_none() => {
+            String::new()
+        }
         Err(error) => return Err(error).with_context(failed),
     };
     let file = parse_file(&text, &flags).with_context(failed)?;
@@ -282,7 +284,8 @@ fn parse_file(text: &str, flags: &Flags) -> Result<File> {
             twice.join(", ")
         )));
     }
-    serde_json::from_value(serde_json::Value::Object(value)).map_err(|error| Error::invalid(error.to_string()))
+    serde_json::from_value(serde_json::Value::Object(value))
+        .map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// Whether a flag says what the file's `key` says. Lists and maps of both are joined, but for the hosts.
@@ -403,9 +406,15 @@ mod tests {
     #[test]
     fn unknown_and_double_settings_are_refused_by_name() {
         let error = read(&[], r#"{"unknown-option": 1}"#).unwrap_err();
-        assert_eq!(error.message(), "the following directives don't match any configuration option: unknown-option");
+        assert_eq!(
+            error.message(),
+            "the following directives don't match any configuration option: unknown-option"
+        );
         let error = read(&["--debug"], r#"{"debug": false}"#).unwrap_err();
-        assert!(error.message().starts_with("the following directives are specified both as a flag"), "{error}");
+        assert!(
+            error.message().starts_with("the following directives are specified both as a flag"),
+            "{error}"
+        );
     }
 
     #[test]

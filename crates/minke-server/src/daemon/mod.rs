@@ -61,7 +61,8 @@ fn run(flags: Flags, places: &Places, shim: &'static [u8]) -> Result<()> {
 
 fn start_logging(settings: &Settings) {
     let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call in one process would fail; there is none.
     let _ = if settings.log_json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
 }

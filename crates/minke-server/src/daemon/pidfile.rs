@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use minke_model::{Context as _, Error, Result};
-use rustix::fs::FlockOperation;
+
+/// How long the file of a daemon that has just been killed is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A written pid file, removed when dropped.
 #[derive(Debug)]
@@ -24,9 +27,14 @@ impl Pidfile {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(failed)?;
         }
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).with_context(failed)?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(failed)?;
+        if !minke_sys::lock::hold(&file, PATIENCE).with_context(failed)? {
             let pid = std::fs::read_to_string(path).unwrap_or_default();
             return Err(Error::conflict(format!(
                 "process with PID {} is still running: the pid file {} is its",

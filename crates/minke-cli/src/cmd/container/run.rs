@@ -2,6 +2,8 @@
 //! are joined before the start, so that no byte is lost, and where the engine does not report the exit on them, the wait is
 //! registered before the start too.
 
+use std::time::Duration;
+
 use clap::Args;
 use minke_api::container::{AttachQuery, ContainerStartQuery, WaitQuery};
 use minke_client::{Client, Hijacked, PendingExit};
@@ -83,6 +85,9 @@ impl Verb for Run {
     }
 }
 
+/// How long the engine may take to hear of an end.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The keys that detach: the flag's, else the configuration's, else the default.
 pub fn detach_keys(session: &Session, flag: &str) -> Result<DetachKeys, Failure> {
     let text = if flag.is_empty() { &session.config.detach_keys } else { flag };
@@ -126,10 +131,25 @@ async fn run_attached(
     }
     let removal = if reported && remove { wait(client, id, condition).await.ok() } else { None };
     let outcome = finish(client, connection, (manner, signals), pending, id).await?;
-    if let (Ended::Exit(_), Some(removal)) = (outcome, removal) {
-        let _ = removal.exit_code().await;
+    match (outcome, removal) {
+        (Ended::Exit(_), Some(removal)) => {
+            let _ = removal.exit_code().await;
+        }
+        (Ended::Exit(_), None) if reported && !remove => settle(client, id).await,
+        _ => {}
     }
     Ok(code_of(outcome))
+}
+
+/// Waits until the engine knows of an end that the container's shim has told, so that the next command sees it. An engine
+/// that is gone, or that has started the container again, isn't waited for.
+pub async fn settle(client: &Client, id: &str) {
+    let known = async {
+        if let Ok(pending) = wait(client, id, "not-running").await {
+            let _ = pending.exit_code().await;
+        }
+    };
+    let _ = tokio::time::timeout(SETTLE_PATIENCE, known).await;
 }
 
 async fn wait(client: &Client, id: &str, condition: &str) -> Result<PendingExit, Error> {

@@ -3,8 +3,8 @@
 use clap::Args;
 use minke_api::container::{AttachQuery, ContainerStartQuery, WaitQuery};
 
-use super::run::{code_of, detach_keys, finish};
-use crate::attached::{Manner, Signals, Target};
+use super::run::{code_of, detach_keys, finish, settle};
+use crate::attached::{Ended, Manner, Signals, Target};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -96,6 +96,11 @@ impl Start {
         };
         let signals = Signals::catch(&manner)?;
         client.container_start(&id, &ContainerStartQuery::default()).await?;
-        Ok(code_of(finish(client, connection, (manner, signals), pending, &id).await?))
+        let reported = pending.is_none();
+        let outcome = finish(client, connection, (manner, signals), pending, &id).await?;
+        if reported && matches!(outcome, Ended::Exit(_)) {
+            settle(client, &id).await;
+        }
+        Ok(code_of(outcome))
     }
 }

@@ -87,7 +87,14 @@ pub fn show(session: &Session, format: &str, found: Vec<Shown>) -> Outcome {
     let bodies: Vec<Bytes> = known.into_iter().filter_map(|shown| shown.0.ok()).collect();
     let text = match format {
         "" | "json" => render_json(&bodies, format.is_empty()),
-        template => render_template(&bodies, template)?,
+        template => {
+            let program = Program::new(template, Subject::Object, "");
+            if let Err(error) = program.check() {
+                session.complain(error);
+                return Err(Failure::Code(exit::BAD_TEMPLATE));
+            }
+            render_template(&bodies, &program)?
+        }
     };
     session.print(text)?;
     for shown in &missing {
@@ -112,9 +119,7 @@ fn render_json(bodies: &[Bytes], pretty: bool) -> Vec<u8> {
     text
 }
 
-fn render_template(bodies: &[Bytes], template: &str) -> Result<Vec<u8>, Failure> {
-    let program = Program::new(template, Subject::Object, "");
-    program.check()?;
+fn render_template(bodies: &[Bytes], program: &Program) -> Result<Vec<u8>, Failure> {
     let mut text = String::new();
     for body in bodies {
         let line = program.run(&Document::parse(body)?);
@@ -133,6 +138,9 @@ mod tests {
         let bodies = [Bytes::from_static(b"{\"Id\":\"a\"}\n"), Bytes::from_static(b"{\"Id\":\"b\"}")];
         assert_eq!(render_json(&bodies, false), b"[{\"Id\":\"a\"},{\"Id\":\"b\"}]\n");
         assert_eq!(render_json(&[], true), b"[]\n");
-        assert_eq!(render_template(&bodies, "{{.Id}}").unwrap(), b"a\nb\n");
+        assert_eq!(
+            render_template(&bodies, &Program::new("{{.Id}}", Subject::Object, "")).unwrap(),
+            b"a\nb\n"
+        );
     }
 }
