@@ -50,8 +50,18 @@ pub fn name(pid: i32) -> String {
 
 /// Returns the memory that counts as a process's own, in KiB: its proportional set size.
 pub fn pss_kib(pid: i32) -> u64 {
+    smaps_row_kib(pid, "Pss:")
+}
+
+/// Returns the memory that a process has taken for itself, in KiB. Unlike the proportional set size it doesn't hang on how many other
+/// processes have the same program's pages mapped at the moment.
+pub fn anonymous_kib(pid: i32) -> u64 {
+    smaps_row_kib(pid, "Pss_Anon:")
+}
+
+fn smaps_row_kib(pid: i32, row: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(row));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

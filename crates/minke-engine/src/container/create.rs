@@ -105,6 +105,9 @@ pub fn merge_image(config: &mut ContainerConfig, image: &image::ContainerConfig)
     for path in image.volumes.iter().flatten().map(|(path, _)| path) {
         config.volumes.get_or_insert_default().entry(path.clone()).or_default();
     }
+    if config.volumes.as_ref().is_some_and(|volumes| volumes.is_empty()) {
+        config.volumes = None;
+    }
     for (own, other) in [
         (&mut config.user, &image.user),
         (&mut config.working_dir, &image.working_dir),

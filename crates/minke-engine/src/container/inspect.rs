@@ -11,10 +11,12 @@ use minke_api::container::{
 };
 use minke_api::network::{EndpointSettings, NetworkSettings};
 use minke_model::duration;
+use minke_store::RootFs;
 
 use super::handle::View;
 use super::lifecycle::State;
 use super::paths::ContainerPaths;
+use super::record::Record;
 
 /// Docker's word for a state.
 pub fn status_word(state: &State) -> &'static str {
@@ -80,7 +82,12 @@ fn state(view: &View) -> ContainerState {
 }
 
 /// What `inspect` shows; `exec_ids` are those that have not ended.
-pub fn inspect(view: &View, paths: &ContainerPaths, exec_ids: Vec<String>) -> ContainerInspect {
+pub fn inspect(
+    view: &View,
+    paths: &ContainerPaths,
+    exec_ids: Vec<String>,
+    root: Option<RootFs>,
+) -> ContainerInspect {
     let record = &view.record;
     let mut command = record.command().into_iter();
     let file = |path: &Path| path.to_string_lossy().into_owned();
@@ -107,12 +114,27 @@ pub fn inspect(view: &View, paths: &ContainerPaths, exec_ids: Vec<String>) -> Co
         platform: "linux".into(),
         exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
         host_config: record.host_config.clone(),
-        graph_driver: Some(DriverData { data: None, name: record.driver.clone() }),
+        graph_driver: Some(driver_data(record, root)),
         mounts: record.mounts.clone(),
         config: record.config.clone(),
         network_settings: NetworkSettings { networks: networks(view), ..NetworkSettings::default() },
         ..ContainerInspect::default()
     }
+}
+
+fn driver_data(record: &Record, root: Option<RootFs>) -> DriverData {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let rows = match root {
+        None => Vec::new(),
+        Some(RootFs::Directory(path)) => vec![("Dir", text(&path))],
+        Some(RootFs::Overlay { lowers, upper, work, .. }) => {
+            let lowers: Vec<String> = lowers.iter().map(|path| text(path)).collect();
+            vec![("LowerDir", lowers.join(":")), ("UpperDir", text(&upper)), ("WorkDir", text(&work))]
+        }
+    };
+    let id = ("ID".to_owned(), record.id.clone());
+    let rows = rows.into_iter().map(|(key, value)| (key.to_owned(), value));
+    DriverData { data: Some(rows.chain([id]).collect()), name: record.driver.clone() }
 }
 
 fn networks(view: &View) -> BTreeMap<String, EndpointSettings> {

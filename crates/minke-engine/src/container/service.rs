@@ -66,7 +66,7 @@ impl Engine {
         let view = self.shared.containers.resolve(reference)?.view();
         let paths = self.shared.paths(&view.record.id);
         let exec_ids = self.shared.execs.of_container(&view.record.id);
-        Ok(inspect::inspect(&view, &paths, exec_ids))
+        Ok(inspect::inspect(&view, &paths, exec_ids, self.shared.store.rootfs_layout(&view.record.id).ok()))
     }
 
     /// `POST /containers/{id}/start`.

@@ -35,12 +35,14 @@ pub(super) fn create(place: &Path, chain: &[Digest], layers: &Layers) -> Result<
     fs::rename(&partial, place.join("root")).context("cannot finish a copy")
 }
 
-pub(super) fn rootfs(place: &Path, chain: &[Digest], layers: &Layers) -> Result<RootFs> {
-    let root = place.join("root");
-    if !root.exists() {
-        create(place, chain, layers)?;
-    }
-    Ok(RootFs::Directory(root))
+/// Where it is.
+pub(super) fn layout(place: &Path) -> RootFs {
+    RootFs::Directory(place.join("root"))
+}
+
+/// Makes it ready to be used.
+pub(super) fn prepare(place: &Path, chain: &[Digest], layers: &Layers) -> Result<()> {
+    if place.join("root").exists() { Ok(()) } else { create(place, chain, layers) }
 }
 
 /// Lays one layer over what is in `target`.

@@ -158,13 +158,26 @@ impl Snapshots {
         Ok(())
     }
 
-    fn rootfs(&self, id: &str, layers: &Layers) -> Result<RootFs> {
+    fn own_of(&self, id: &str) -> Result<Own> {
         let own = self.own().get(id).cloned();
-        let own = own.ok_or_else(|| Error::not_found(format!("container {id} has no layer of its own")))?;
+        own.ok_or_else(|| Error::not_found(format!("container {id} has no layer of its own")))
+    }
+
+    fn layout(&self, id: &str, layers: &Layers) -> Result<RootFs> {
+        let own = self.own_of(id)?;
         let place = self.place(id)?;
         match self.kind {
-            SnapshotKind::Overlay => overlay::rootfs(&place, &own.record.layers, own.keep, layers),
-            SnapshotKind::Copy => copy::rootfs(&place, &own.record.layers, layers),
+            SnapshotKind::Overlay => overlay::layout(&place, &own.record.layers, own.keep, layers),
+            SnapshotKind::Copy => Ok(copy::layout(&place)),
+        }
+    }
+
+    fn prepare(&self, id: &str, layers: &Layers) -> Result<()> {
+        let own = self.own_of(id)?;
+        let place = self.place(id)?;
+        match self.kind {
+            SnapshotKind::Overlay => overlay::prepare(&place),
+            SnapshotKind::Copy => copy::prepare(&place, &own.record.layers, layers),
         }
     }
 
@@ -213,7 +226,13 @@ impl Store {
     /// What to mount as the root of container `id`. Makes directories that a power cut took and clears
     /// overlay's mark of an unclean volatile mount; call it before every mount, and never while mounted.
     pub fn rootfs(&self, id: &str) -> Result<RootFs> {
-        self.inner.snapshots.rootfs(id, &self.inner.layers)
+        self.inner.snapshots.prepare(id, &self.inner.layers)?;
+        self.rootfs_layout(id)
+    }
+
+    /// Where the parts of container `id`'s root are, as inspect shows them; touches nothing.
+    pub fn rootfs_layout(&self, id: &str) -> Result<RootFs> {
+        self.inner.snapshots.layout(id, &self.inner.layers)
     }
 
     /// Removes a container's own layer: a rename, the unlinking is done in the background.

@@ -18,13 +18,19 @@ pub(super) fn create(place: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn rootfs(place: &Path, chain: &[Digest], keep: Keep, layers: &Layers) -> Result<RootFs> {
+/// Where its parts are.
+pub(super) fn layout(place: &Path, chain: &[Digest], keep: Keep, layers: &Layers) -> Result<RootFs> {
+    let (upper, work) = (place.join("upper"), place.join("work"));
+    Ok(RootFs::Overlay { lowers: layers.lowers(chain)?, upper, work, volatile: keep == Keep::Boot })
+}
+
+/// Makes it ready to be mounted.
+pub(super) fn prepare(place: &Path) -> Result<()> {
     let (upper, work) = (place.join("upper"), place.join("work"));
     if !upper.exists() || !work.exists() {
         create(place)?;
     }
-    clear_volatile_mark(&work)?;
-    Ok(RootFs::Overlay { lowers: layers.lowers(chain)?, upper, work, volatile: keep == Keep::Boot })
+    clear_volatile_mark(&work)
 }
 
 /// After a volatile mount overlay refuses the directory, since a power cut may have torn it. In the same boot
