@@ -24,7 +24,8 @@ fn check_shape(value: &Value, rows: &[(&str, &str)]) {
 fn a_container_s_inspect_has_docker_s_shape() {
     once(|rig| {
         rig.ok("create --name one -i -t -e A=1 --memory 64m --cpus 0.5 --restart on-failure:3 --cap-add NET_ADMIN busybox echo hi");
-        let container = rig.inspect("one");
+        // As the reference's version of the API has it: 1.52 leaves an empty OnBuild out.
+        let container = rig.get("/v1.41/containers/one/json").json();
         check_shape(
             &container,
             &[

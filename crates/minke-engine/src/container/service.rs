@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use minke_api::container::*;
 use minke_model::signal::Signal;
-use minke_model::{Context as _, Error, ErrorKind, Result, image};
+use minke_model::{Context as _, Digest, Error, ErrorKind, Result, image};
 use minke_spec::shim::{AttachRequest, Framing, Request};
 use minke_store::Keep;
 
@@ -48,25 +48,47 @@ impl Engine {
     }
 
     /// `GET /containers/json`.
-    pub fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
+    pub async fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
         let views: Vec<Arc<View>> =
             self.shared.containers.all().iter().map(|container| container.view()).collect();
         let image = |name: &str| self.shared.store.image(name).ok().map(|image| image.id.to_string());
         let created = |name: &str| Ok(self.shared.containers.resolve(name)?.view().record.created);
-        list::list(&views, query, &list::Lookup { image: &image, created: &created })
+        let mut found = list::list(&views, query, &list::Lookup { image: &image, created: &created })?;
+        if query.size {
+            for summary in &mut found {
+                let sizes = self.sizes(&summary.id, &summary.image_id).await;
+                (summary.size_rw, summary.size_root_fs) = sizes;
+            }
+        }
+        Ok(found)
     }
 
     /// `GET /containers/{id}/json`.
-    pub fn container_inspect(
+    pub async fn container_inspect(
         &self,
         reference: &str,
         query: &ContainerInspectQuery,
     ) -> Result<ContainerInspect> {
-        let _ = query.size;
         let view = self.shared.containers.resolve(reference)?.view();
-        let paths = self.shared.paths(&view.record.id);
-        let exec_ids = self.shared.execs.of_container(&view.record.id);
-        Ok(inspect::inspect(&view, &paths, exec_ids, self.shared.store.rootfs_layout(&view.record.id).ok()))
+        let id = &view.record.id;
+        let root = self.shared.store.rootfs_layout(id).ok();
+        let exec_ids = self.shared.execs.of_container(id);
+        let mut found = inspect::inspect(&view, &self.shared.paths(id), exec_ids, root);
+        if query.size {
+            let (own, all) = self.sizes(id, &view.record.image_id).await;
+            (found.size_rw, found.size_root_fs) = (Some(own), Some(all));
+        }
+        Ok(found)
+    }
+
+    /// The bytes of a container's own layer, and those with its image's.
+    async fn sizes(&self, id: &str, image_id: &str) -> (i64, i64) {
+        let (store, id) = (self.shared.store.clone(), id.to_owned());
+        let walk = tokio::task::spawn_blocking(move || store.rw_size(&id));
+        let own = walk.await.ok().and_then(Result::ok).unwrap_or(0);
+        let image = Digest::parse(image_id).ok().and_then(|id| self.shared.store.image_by_id(&id));
+        let number = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        (number(own), number(own + image.map_or(0, |image| image.size)))
     }
 
     /// `POST /containers/{id}/start`.

@@ -19,8 +19,8 @@ fn done() -> Result<Response> {
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
 
-pub fn list(request: &Request) -> Result<Response> {
-    let mut containers = request.engine.container_list(&request.query()?)?;
+pub async fn list(request: &Request) -> Result<Response> {
+    let mut containers = request.engine.container_list(&request.query()?).await?;
     containers.adapt(request.version);
     Ok(response::json(&containers))
 }
@@ -37,8 +37,8 @@ pub async fn create(mut request: Request) -> Result<Response> {
     Ok(answer)
 }
 
-pub fn inspect(request: &Request) -> Result<Response> {
-    let mut container = request.engine.container_inspect(&request.parameter, &request.query()?)?;
+pub async fn inspect(request: &Request) -> Result<Response> {
+    let mut container = request.engine.container_inspect(&request.parameter, &request.query()?).await?;
     container.adapt(request.version);
     Ok(response::json(&container))
 }

@@ -8,6 +8,7 @@
 pub(crate) mod copy;
 pub(crate) mod overlay;
 pub(crate) mod probe;
+mod size;
 
 #[cfg(test)]
 mod contract_tests;
@@ -233,6 +234,12 @@ impl Store {
     /// Where the parts of container `id`'s root are, as inspect shows them; touches nothing.
     pub fn rootfs_layout(&self, id: &str) -> Result<RootFs> {
         self.inner.snapshots.layout(id, &self.inner.layers)
+    }
+
+    /// The bytes of the files in container `id`'s own layer, by walking it: only for who asks for sizes.
+    pub fn rw_size(&self, id: &str) -> Result<u64> {
+        let (RootFs::Overlay { upper: own, .. } | RootFs::Directory(own)) = self.rootfs_layout(id)?;
+        Ok(size::of_tree(&own))
     }
 
     /// Removes a container's own layer: a rename, the unlinking is done in the background.
