@@ -50,6 +50,16 @@ fn main() {
     let image = PathBuf::from(variable("OUT_DIR")).join("minke-shim");
     std::fs::copy(&built, &image).unwrap_or_else(|error| panic!("copying {}: {error}", built.display()));
     println!("cargo::rustc-env=MINKE_SHIM_IMAGE={}", image.display());
+    println!("cargo::rustc-env=MINKE_BUILD_TIME={}", build_time());
+}
+
+/// The time of this build, or the one that a reproducible build is told to take.
+fn build_time() -> String {
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let told = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let now = || jiff::Timestamp::now().as_second();
+    jiff::Timestamp::from_second(told.unwrap_or_else(now))
+        .map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 fn variable(name: &str) -> String {

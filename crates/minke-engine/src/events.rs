@@ -1,7 +1,7 @@
 //! What happened, for `events`: a ring of the latest messages and a channel to those who listen.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use tokio::sync::broadcast;
@@ -38,8 +38,8 @@ pub struct EventFilter {
 /// All events of an engine.
 #[derive(Debug)]
 pub struct Events {
-    ring: Mutex<VecDeque<Event>>,
-    sender: broadcast::Sender<Event>,
+    ring: Mutex<VecDeque<Arc<Event>>>,
+    sender: broadcast::Sender<Arc<Event>>,
 }
 
 impl Default for Events {
@@ -60,6 +60,7 @@ impl Events {
         let mut ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let event =
             Event { kind, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() };
+        let event = Arc::new(event);
         if ring.len() == RING {
             ring.pop_front();
         }
@@ -68,7 +69,7 @@ impl Events {
     }
 
     /// The past events that `filter` wants and a receiver of all later ones; none is missed or seen twice between them.
-    pub fn subscribe(&self, filter: &EventFilter) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    pub fn subscribe(&self, filter: &EventFilter) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let past = match (filter.since, filter.until) {
             (None, None) => Vec::new(),

@@ -22,5 +22,5 @@ mod time;
 
 pub use engine::Engine;
 pub use log::LogStream;
-pub use options::EngineOptions;
+pub use options::{Build, EngineOptions};
 pub use stream::{Attachment, EventStream, ExecSession, ProgressStream, WaitOutcome};

@@ -12,6 +12,8 @@ pub struct EngineOptions {
     pub exec_root: PathBuf,
     /// The shim's program.
     pub shim: &'static [u8],
+    /// What this program was built from.
+    pub build: Build,
     /// `Debug` in info.
     pub debug: bool,
     /// The log driver of containers that choose none.
@@ -28,4 +30,13 @@ pub struct EngineOptions {
     pub no_new_privileges: bool,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
+}
+
+/// What a program was built from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Build {
+    /// The revision; empty where it isn't known.
+    pub commit: &'static str,
+    /// When, RFC 3339.
+    pub time: &'static str,
 }

@@ -1,6 +1,7 @@
 //! The operations of the Engine API on the engine itself: version, info, events.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_api::event::{EventActor, EventMessage, EventsQuery};
@@ -47,6 +48,8 @@ impl Engine {
             ("Arch", architecture(&host.machine)),
             ("KernelVersion", &host.kernel_release),
             ("Experimental", "false"),
+            ("GitCommit", self.shared.options.build.commit),
+            ("BuildTime", self.shared.options.build.time),
         ];
         let details = details.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         SystemVersion {
@@ -58,6 +61,8 @@ impl Engine {
             os: "linux".into(),
             arch: architecture(&host.machine).into(),
             kernel_version: host.kernel_release.clone(),
+            git_commit: self.shared.options.build.commit.into(),
+            build_time: self.shared.options.build.time.into(),
             ..SystemVersion::default()
         }
     }
@@ -158,12 +163,12 @@ impl Engine {
 /// Gives a listener what it wants, until it goes away or its time is over.
 async fn forward(
     filter: EventFilter,
-    past: Vec<Event>,
-    mut receiver: broadcast::Receiver<Event>,
+    past: Vec<Arc<Event>>,
+    mut receiver: broadcast::Receiver<Arc<Event>>,
     sender: mpsc::Sender<EventMessage>,
 ) {
     for event in past {
-        if sender.send(message(event)).await.is_err() {
+        if sender.send(message(&event)).await.is_err() {
             return;
         }
     }
@@ -182,7 +187,7 @@ async fn forward(
             () = &mut over => return,
             event = receiver.recv() => match event {
                 Ok(event) if filter.wants(&event) => {
-                    if sender.send(message(event)).await.is_err() {
+                    if sender.send(message(&event)).await.is_err() {
                         return;
                     }
                 }
@@ -196,11 +201,11 @@ async fn forward(
     }
 }
 
-fn message(event: Event) -> EventMessage {
+fn message(event: &Event) -> EventMessage {
     EventMessage {
         kind: event.kind.into(),
-        action: event.action,
-        actor: EventActor { id: event.id, attributes: event.attributes },
+        action: event.action.clone(),
+        actor: EventActor { id: event.id.clone(), attributes: event.attributes.clone() },
         scope: "local".into(),
         time: event.time.as_second(),
         time_nano: i64::try_from(event.time.as_nanosecond()).unwrap_or(i64::MAX),

@@ -6,7 +6,19 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use minke_server::daemon::{self, Places};
+use minke_server::daemon::{self, Build, Embedded, Places};
+
+/// What the engine finds in this program.
+const EMBEDDED: Embedded = Embedded {
+    shim: shim_image::SHIM,
+    build: Build {
+        commit: match option_env!("MINKE_BUILD") {
+            Some(commit) => commit,
+            None => "",
+        },
+        time: env!("MINKE_BUILD_TIME"),
+    },
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -14,11 +26,11 @@ fn main() -> ExitCode {
     let name = name.unwrap_or_default();
     let word = |index: usize| arguments.get(index).and_then(|word| word.to_str()).unwrap_or_default();
     match name.to_str().unwrap_or_default() {
-        "dockerd" => daemon::main("dockerd", rest(&arguments, 1), &Places::dockerd(), shim_image::SHIM),
+        "dockerd" => daemon::main("dockerd", rest(&arguments, 1), &Places::dockerd(), EMBEDDED),
         "runc" => exit_code(minke_runtime::oci::main(rest(&arguments, 1))),
         _ => match word(1) {
             "daemon" if word(2) == "stop" => exit_code(minke_cli::daemon_stop(rest(&arguments, 3))),
-            "daemon" => daemon::main("minke daemon", rest(&arguments, 2), &Places::minke(), shim_image::SHIM),
+            "daemon" => daemon::main("minke daemon", rest(&arguments, 2), &Places::minke(), EMBEDDED),
             "oci" => exit_code(minke_runtime::oci::main(rest(&arguments, 2))),
             _ => exit_code(minke_cli::main(arguments)),
         },

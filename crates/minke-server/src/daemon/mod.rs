@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+pub use minke_engine::Build;
 use minke_engine::{Engine, EngineOptions};
 use minke_model::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,9 +22,18 @@ const WORKER_THREADS: usize = 2;
 /// The most threads for blocking work at once.
 const BLOCKING_THREADS: usize = 32;
 
-/// Runs the daemon in the foreground until it is told to end. `arguments` are those after the word `daemon`; `shim` is
-/// the shim's program.
-pub fn main(program: &str, arguments: Vec<OsString>, places: &Places, shim: &'static [u8]) -> ExitCode {
+/// What the program carries for the engine.
+#[derive(Clone, Copy)]
+pub struct Embedded {
+    /// The shim's program.
+    pub shim: &'static [u8],
+    /// What it was built from.
+    pub build: Build,
+}
+
+/// Runs the daemon in the foreground until it is told to end. `arguments` are those after the word `daemon`; `embedded` is
+/// what the program carries.
+pub fn main(program: &str, arguments: Vec<OsString>, places: &Places, embedded: Embedded) -> ExitCode {
     let name = OsString::from(program);
     let flags = match Flags::try_parse_from(std::iter::once(name).chain(arguments)) {
         Ok(flags) => flags,
@@ -32,7 +42,7 @@ pub fn main(program: &str, arguments: Vec<OsString>, places: &Places, shim: &'st
             return ExitCode::from(if error.use_stderr() { 1 } else { 0 });
         }
     };
-    match run(flags, places, shim) {
+    match run(flags, places, embedded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{program}: {error}");
@@ -41,7 +51,7 @@ pub fn main(program: &str, arguments: Vec<OsString>, places: &Places, shim: &'st
     }
 }
 
-fn run(flags: Flags, places: &Places, shim: &'static [u8]) -> Result<()> {
+fn run(flags: Flags, places: &Places, embedded: Embedded) -> Result<()> {
     let settings = config::settings(flags, places)?;
     if settings.validate {
         println!("configuration OK");
@@ -54,7 +64,7 @@ fn run(flags: Flags, places: &Places, shim: &'static [u8]) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(serve(settings, shim));
+    let result = runtime.block_on(serve(settings, embedded));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
 }
@@ -67,14 +77,14 @@ fn start_logging(settings: &Settings) {
     let _ = if settings.log_json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
 }
 
-async fn serve(settings: Settings, shim: &'static [u8]) -> Result<()> {
+async fn serve(settings: Settings, embedded: Embedded) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening to signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening to signals")?;
     // Stops containers too: what `minke daemon stop --containers` sends.
     let mut quit = signal(SignalKind::quit()).context("listening to signals")?;
     let _hangup = signal(SignalKind::hangup()).context("listening to signals")?;
     let pidfile = pidfile::Pidfile::write(&settings.pidfile)?;
-    let engine = Engine::start(engine_options(&settings, shim)).await?;
+    let engine = Engine::start(engine_options(&settings, embedded)).await?;
     let mut listeners = Vec::new();
     for host in &settings.hosts {
         let tls = settings.tls.as_ref().map(|files| TlsSettings {
@@ -101,11 +111,12 @@ async fn serve(settings: Settings, shim: &'static [u8]) -> Result<()> {
     Ok(())
 }
 
-fn engine_options(settings: &Settings, shim: &'static [u8]) -> EngineOptions {
+fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
     EngineOptions {
         data_root: settings.data_root.clone(),
         exec_root: settings.exec_root.clone(),
-        shim,
+        shim: embedded.shim,
+        build: embedded.build,
         debug: settings.debug,
         log_driver: settings.log_driver.clone(),
         log_opts: settings.log_opts.clone(),
