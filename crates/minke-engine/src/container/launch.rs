@@ -25,6 +25,7 @@ use super::record::Record;
 use super::{log_settings, settings, user};
 use crate::engine::Shared;
 use crate::shim::connection::{RequestError, ShimConnection};
+use crate::shim::note::Note;
 use crate::shim::socket;
 
 /// A start that succeeded.
@@ -108,9 +109,12 @@ fn refused(error: &ShimError) -> LaunchFailure {
         ErrorCode::ProgramNotExecutable => (ErrorKind::InvalidParameter, 126),
         _ => (ErrorKind::System, 128),
     };
-    let message =
-        format!("failed to create task for container: unable to start container process: {}", error.message);
-    LaunchFailure { error: Error::new(kind, message), code }
+    LaunchFailure { error: Error::new(kind, start_failure(&error.message)), code }
+}
+
+/// Docker's words for a start that has failed, from the shim's.
+pub fn start_failure(words: &str) -> String {
+    format!("failed to create task for container: unable to start container process: {words}")
 }
 
 fn prepare(
@@ -128,7 +132,8 @@ fn prepare(
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
     make_groups(shared, &plan.cgroup)?;
     let (connection, control) = socket::pair().context("making the shim's socket")?;
-    spawn_shim(shared, record, &control)?;
+    let shim = spawn_shim(shared, record, &control)?;
+    Note::of(generation, shim)?.write(&paths.shim_note)?;
     Ok(Prepared { connection, request: Box::new(request(record, generation, &paths, plan, attach)?), root })
 }
 
@@ -165,10 +170,8 @@ fn make_directories(paths: &ContainerPaths) -> Result<()> {
             result => result.with_context(|| format!("making {}", path.display()))?,
         }
     }
-    // The records of the last run are known; the new shim writes its own.
-    for path in [&paths.socket, &paths.exit] {
-        let _ = std::fs::remove_file(path);
-    }
+    // The last run's records stay until the new shim writes its own: an engine that comes after a crash may still need them.
+    let _ = std::fs::remove_file(&paths.socket);
     Ok(())
 }
 
@@ -269,7 +272,8 @@ fn make_groups(shared: &Shared, plan: &CgroupPlan) -> Result<()> {
     Ok(())
 }
 
-fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<()> {
+/// Starts a shim, which does nothing yet, and returns its pid.
+fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<i32> {
     let home = &shared.shim_home;
     let tasks: Vec<_> = home.v1.iter().map(|fd| fd.as_fd()).collect();
     let started = shared
@@ -281,6 +285,7 @@ fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<()>
             v1_tasks: &tasks,
         })
         .context("starting the container's shim")?;
+    let pid = started.pid;
     super::shims::adopt(started);
-    Ok(())
+    Ok(pid)
 }

@@ -81,8 +81,8 @@ pub struct FoundShim {
     pub pidfd: Option<OwnedFd>,
 }
 
-/// Starts the owner of a container and returns the handle.
-pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
+/// Starts the owner of a container, and adds the container to those of the engine.
+pub fn spawn(shared: Arc<Shared>, found: Found) {
     let (sender, mailbox) = mpsc::unbounded_channel();
     let record = Arc::new(found.record);
     let last_exit = found.lifecycle.exit().cloned();
@@ -96,7 +96,9 @@ pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
     };
     let (running, running_receiver) = watch::channel(view.is_running());
     let (view, view_receiver) = watch::channel(Arc::new(view));
-    let container = Arc::new(Container::new(record.id.clone(), sender, view_receiver, running_receiver));
+    // Before its owner runs, which may remove it at once.
+    let container = Container::new(record.id.clone(), sender, view_receiver, running_receiver);
+    shared.containers.insert(Arc::new(container));
     let owner = Owner {
         shared,
         record,
@@ -114,7 +116,6 @@ pub fn spawn(shared: Arc<Shared>, found: Found) -> Arc<Container> {
         removed: false,
     };
     tokio::spawn(owner.run(found.news));
-    container
 }
 
 /// What an owner waits for.
@@ -134,6 +135,11 @@ impl Owner {
                         shim.ended = true;
                     }
                     self.ended(exit).await;
+                }
+                Event::StartFailed(exit) => {
+                    self.last_exit = Some(exit.clone());
+                    self.exits += 1;
+                    self.happen(Event::StartFailed(exit)).await;
                 }
                 other => self.happen(other).await,
             }

@@ -17,8 +17,12 @@ pub struct ContainerPaths {
     pub hosts: PathBuf,
     /// What is bound to /etc/resolv.conf.
     pub resolv_conf: PathBuf,
+    /// Which process the shim is.
+    pub shim_note: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
+    /// What the shim writes when the container's process is there.
+    pub state: PathBuf,
     /// What the shim writes when the container has ended.
     pub exit: PathBuf,
 }
@@ -33,7 +37,9 @@ impl ContainerPaths {
             hostname: data.join("hostname"),
             hosts: data.join("hosts"),
             resolv_conf: data.join("resolv.conf"),
+            shim_note: runtime.join("shim"),
             socket: runtime.join("shim.sock"),
+            state: runtime.join("state"),
             exit: runtime.join("exit"),
             data,
             runtime,

@@ -1,41 +1,47 @@
 //! The engine's start: what is kept, what runs, and what is left over are brought together. There is no other recovery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minke_model::{Context as _, Result};
 use minke_spec::shim::{Reply, Request, Status};
+use tokio::time::Instant;
 
 use super::lifecycle::{Event, Lifecycle, Run, State};
 use super::owner::{self, Found, FoundShim};
 use super::record::Record;
-use super::teardown;
+use super::teardown::{self, Recorded};
 use crate::engine::Shared;
 use crate::shim::connection::{self, ShimConnection};
+use crate::shim::note::{self, Note};
 use crate::time::from_nanoseconds;
 
 /// How long a shim may take to say how its container is.
 const SHIM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The ids of all containers that are kept, with the last generation that is known to have been started of those that can be read.
+type Known = BTreeMap<String, Option<u64>>;
 
 /// Makes an owner for every container that is kept, and removes what belongs to none.
 pub async fn all(shared: &Arc<Shared>) -> Result<()> {
     let store = shared.store.clone();
     let kept =
         tokio::task::spawn_blocking(move || store.containers()).await.context("reading the containers")??;
-    let mut known = BTreeSet::new();
+    let mut known = Known::new();
     let mut containers = Vec::new();
     for (id, bytes) in kept {
-        known.insert(id.clone());
         let (record, lifecycle) = match Record::parse(&bytes) {
             Ok(parsed) => parsed,
             Err(error) => {
                 tracing::error!(container = %id, %error, "a container can't be read and is left alone");
+                known.insert(id, None);
                 continue;
             }
         };
         shared.containers.reserve_name(&record.name, &record.id)?;
+        known.insert(id, Some(lifecycle.generation));
         containers.push((record, lifecycle));
     }
     sweep(shared, &known).await;
@@ -46,15 +52,14 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
     }
     for found in finding {
         let found = found.await.context("taking over a container")?;
-        shared.containers.insert(owner::spawn(shared.clone(), found));
+        owner::spawn(shared.clone(), found);
     }
     Ok(())
 }
 
 /// Finds out how a container is.
 async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) -> Found {
-    let taken_over = tokio::time::timeout(SHIM_PATIENCE, take_over(shared, &record)).await.unwrap_or(None);
-    if let Some((shim, status)) = taken_over {
+    if let Some((shim, status)) = reach(shared, &record).await {
         shared.execs.recover(&record.id, &status.execs);
         lifecycle.generation = status.generation;
         if let Some(started) = status.started {
@@ -75,14 +80,71 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
     Found { record, lifecycle, shim: None, news }
 }
 
+/// What to do about a shim that can't be talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Nothing comes from it any more.
+    Final,
+    /// It has been told to start the container and doesn't listen yet: try again.
+    Early,
+    /// It hangs: end it, so that the container can't run beside a later start of it.
+    Stuck,
+}
+
+/// `recorded`: it has written how its run ended; `alive`: it still runs; `late`: it had time enough.
+fn silence(recorded: bool, alive: bool, late: bool) -> Silence {
+    match (recorded, alive, late) {
+        // One that has told all may still serve slow clients.
+        (true, ..) | (_, false, _) => Silence::Final,
+        (_, _, false) => Silence::Early,
+        (_, _, true) => Silence::Stuck,
+    }
+}
+
+/// The container's shim, if there is one that answers; afterwards there is none, or it has recorded the end.
+async fn reach(shared: &Arc<Shared>, record: &Record) -> Option<(FoundShim, Status)> {
+    let deadline = Instant::now() + SHIM_PATIENCE;
+    loop {
+        let reached = tokio::time::timeout_at(deadline, take_over(shared, record)).await;
+        if let Ok(Some(found)) = reached {
+            return Some(found);
+        }
+        let note = Note::read(&shared.paths(&record.id).shim_note)?;
+        // In this order: one that ends meanwhile has written its record before.
+        let process = note.process();
+        let recorded = teardown::recorded_exit(shared, record, note.generation).is_some();
+        match (silence(recorded, process.is_some(), Instant::now() >= deadline), process) {
+            (Silence::Early, _) => tokio::time::sleep(Duration::from_millis(2)).await,
+            (Silence::Stuck, Some(process)) => {
+                tracing::error!(container = %record.id, "the container's shim doesn't answer and is killed");
+                note::kill(&process).await;
+                return None;
+            }
+            _ => return None,
+        }
+    }
+}
+
 /// A container whose shim doesn't answer: it has ended, whatever was kept of it.
 async fn without_shim(shared: &Arc<Shared>, record: &Record, lifecycle: &mut Lifecycle) -> Vec<Event> {
     // A start that the last engine began may have come and gone without a word.
     let begun = lifecycle.generation + 1;
-    if let Some(exit) = teardown::recorded_exit(shared, record, begun) {
-        lifecycle.generation = begun;
-        lifecycle.state = State::Running(Run { generation: begun, pid: 0, started_at: exit.finished_at });
-        return vec![Event::Exited(exit)];
+    match teardown::recorded_exit(shared, record, begun) {
+        Some(Recorded::Ended(exit)) => {
+            let started_at = teardown::recorded_start(shared, record, begun).unwrap_or(exit.finished_at);
+            lifecycle.generation = begun;
+            lifecycle.state = State::Running(Run { generation: begun, pid: 0, started_at });
+            lifecycle.started_at = Some(started_at);
+            return vec![Event::Exited(exit)];
+        }
+        Some(Recorded::StartFailed(exit)) => {
+            lifecycle.generation = begun;
+            if !matches!(lifecycle.state, State::Starting { .. }) {
+                lifecycle.state = State::Starting { before: Box::new(lifecycle.state.clone()) };
+            }
+            return vec![Event::StartFailed(exit)];
+        }
+        None => {}
     }
     if lifecycle.run().is_none() {
         teardown::discard(shared, record, begun).await;
@@ -118,20 +180,20 @@ async fn take_over(shared: &Arc<Shared>, record: &Record) -> Option<(FoundShim, 
 }
 
 /// Removes files, layers and control groups of containers that nobody knows: a creation or removal that was cut short.
-async fn sweep(shared: &Arc<Shared>, known: &BTreeSet<String>) {
+async fn sweep(shared: &Arc<Shared>, known: &Known) {
     let shared = shared.clone();
     let known = known.clone();
     let work = move || {
         for root in [&shared.options.data_root, &shared.options.exec_root] {
             let Ok(entries) = std::fs::read_dir(root.join("containers")) else { continue };
             for entry in entries.flatten() {
-                if !known.contains(&*entry.file_name().to_string_lossy()) {
+                if !known.contains_key(&*entry.file_name().to_string_lossy()) {
                     let _ = std::fs::remove_dir_all(entry.path());
                 }
             }
         }
         for id in shared.store.rw_ids() {
-            if !known.contains(&id) {
+            if !known.contains_key(&id) {
                 let _ = shared.store.remove_rw(&id);
             }
         }
@@ -140,8 +202,8 @@ async fn sweep(shared: &Arc<Shared>, known: &BTreeSet<String>) {
     let _ = tokio::task::spawn_blocking(work).await;
 }
 
-/// Kills and removes the control groups below the engine's parent that belong to no known container.
-fn sweep_groups(shared: &Shared, known: &BTreeSet<String>) {
+/// Kills and removes the control groups below the engine's parent that are left over.
+fn sweep_groups(shared: &Shared, known: &Known) {
     let parent = shared.host.group(&shared.cgroup_parent);
     let mut names = BTreeSet::new();
     for directory in parent.v2.iter().chain(&parent.v1) {
@@ -149,12 +211,55 @@ fn sweep_groups(shared: &Shared, known: &BTreeSet<String>) {
         names.extend(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()));
     }
     for name in names {
-        let id = name.split('.').next().unwrap_or_default();
-        let is_container = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_container && !known.contains(id) {
+        if is_left_over(&name, known) {
             let group = shared.host.group(&format!("{}/{name}", shared.cgroup_parent));
             let _ = group.kill();
             let _ = group.remove();
+        }
+    }
+}
+
+/// Whether a control group is one of a container that nobody knows, or of a run that has been followed by another.
+fn is_left_over(name: &str, known: &Known) -> bool {
+    let (id, generation) = name.split_once('.').unwrap_or((name, "1"));
+    let is_container = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (known.get(id), generation.parse::<u64>()) {
+        _ if !is_container => false,
+        (None, _) => true,
+        (Some(Some(last)), Ok(generation)) => generation < *last,
+        (Some(_), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_unknown_containers_and_of_earlier_runs_are_left_over() {
+        let (one, two, three) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let known = Known::from([(one.clone(), Some(3)), (two.clone(), None)]);
+        let left_over = |name: String| is_left_over(&name, &known);
+        assert!(left_over(one.clone()) && left_over(format!("{one}.2")));
+        assert!(!left_over(format!("{one}.3")), "it may still run");
+        assert!(!left_over(format!("{one}.4")), "a start that was not kept yet");
+        assert!(!left_over(two.clone()) && !left_over(format!("{two}.2")), "nobody knows which runs");
+        assert!(left_over(three.clone()) && left_over(format!("{three}.7")));
+        assert!(!left_over("init.scope".into()));
+    }
+
+    #[test]
+    fn a_shim_that_does_not_listen_yet_is_waited_for() {
+        assert_eq!(silence(false, true, false), Silence::Early);
+        assert_eq!(silence(false, true, true), Silence::Stuck);
+    }
+
+    #[test]
+    fn a_shim_that_has_ended_or_has_told_all_is_not_waited_for() {
+        for late in [false, true] {
+            assert_eq!(silence(false, false, late), Silence::Final);
+            assert_eq!(silence(true, false, late), Silence::Final);
+            assert_eq!(silence(true, true, late), Silence::Final);
         }
     }
 }

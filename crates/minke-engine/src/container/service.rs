@@ -41,7 +41,7 @@ impl Engine {
         tokio::task::spawn_blocking(work).await.context("creating the container")?.map(|(found, warnings)| {
             let id = found.record.id.clone();
             let attributes = found.record.event_attributes();
-            self.shared.containers.insert(owner::spawn(self.shared.clone(), found));
+            owner::spawn(self.shared.clone(), found);
             self.shared.events.emit("container", "create", &id, attributes);
             ContainerCreateResponse { id, warnings }
         })

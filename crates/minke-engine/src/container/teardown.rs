@@ -10,6 +10,7 @@ use minke_spec::shim::Exited;
 use minke_sys::cgroup::Group;
 use serde::Deserialize;
 
+use super::launch;
 use super::lifecycle::Exit;
 use super::record::Record;
 use crate::engine::Shared;
@@ -26,6 +27,24 @@ struct ExitRecord {
     generation: u64,
     code: i32,
     finished_at_ns: u64,
+    /// Why the container could not be started, if its program never ran.
+    #[serde(default)]
+    error: Option<String>,
+}
+
+/// What a shim writes when its container's process is there; later versions add keys.
+#[derive(Debug, Deserialize)]
+struct StateRecord {
+    generation: u64,
+    started_at_ns: u64,
+}
+
+/// What a shim has written before it went.
+pub enum Recorded {
+    /// The run has ended.
+    Ended(Exit),
+    /// The program could not be started.
+    StartFailed(Exit),
 }
 
 /// The end that a shim reports.
@@ -38,15 +57,26 @@ pub fn exit_of(shared: &Shared, record: &Record, generation: u64, exited: Exited
     }
 }
 
-/// The end that a shim has written before it went, if it did.
-pub fn recorded_exit(shared: &Shared, record: &Record, generation: u64) -> Option<Exit> {
+/// How the run of that generation has ended, if its shim has written it.
+pub fn recorded_exit(shared: &Shared, record: &Record, generation: u64) -> Option<Recorded> {
     let bytes = std::fs::read(shared.paths(&record.id).exit).ok()?;
     let written: ExitRecord = serde_json::from_slice(&bytes).ok()?;
     if written.generation != generation {
         return None;
     }
     let exited = Exited { code: written.code, finished_at_ns: written.finished_at_ns };
-    Some(exit_of(shared, record, generation, exited))
+    let exit = exit_of(shared, record, generation, exited);
+    Some(match written.error {
+        None => Recorded::Ended(exit),
+        Some(words) => Recorded::StartFailed(Exit { error: launch::start_failure(&words), ..exit }),
+    })
+}
+
+/// When the run of that generation has started, if its shim has written it.
+pub fn recorded_start(shared: &Shared, record: &Record, generation: u64) -> Option<Timestamp> {
+    let bytes = std::fs::read(shared.paths(&record.id).state).ok()?;
+    let written: StateRecord = serde_json::from_slice(&bytes).ok()?;
+    (written.generation == generation).then(|| from_nanoseconds(written.started_at_ns))
 }
 
 /// The end of a container whose shim is gone: as the shim wrote it, else as the kernel knows it through `pidfd`, else unknown.
@@ -57,7 +87,9 @@ pub async fn exit_of_lost(
     generation: u64,
     pidfd: Option<&OwnedFd>,
 ) -> Exit {
-    if let Some(exit) = recorded_exit(shared, record, generation) {
+    if let Some(Recorded::Ended(exit) | Recorded::StartFailed(exit)) =
+        recorded_exit(shared, record, generation)
+    {
         return exit;
     }
     let group = shared.group(record, generation);
