@@ -98,6 +98,21 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes every descriptor from 3 on but those in `kept`.
+///
+/// Whoever owns one of the closed as a value must not use that value afterwards; meant for a process that leaves all its values behind.
+pub fn close_all_but(kept: &mut [RawFd]) -> Result<()> {
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.iter().filter_map(|number| u32::try_from(*number).ok()) {
+        if number > first {
+            crate::process::close_range(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    crate::process::close_range(first, u32::MAX)
+}
+
 /// The path by which this process reaches the file behind `fd`.
 pub fn magic_path(fd: impl AsFd) -> alloc::string::String {
     alloc::format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())

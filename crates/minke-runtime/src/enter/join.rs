@@ -12,7 +12,7 @@ use minke_spec::plan::ProcessPlan;
 use minke_sys::process::{Clone, Cloned};
 use minke_sys::procfs::Procfs;
 use minke_sys::rooted::Root;
-use minke_sys::{AsFd, OwnedFd, channel, process as kernel, pty, signal};
+use minke_sys::{AsFd, AsRawFd, OwnedFd, RawFd, channel, descriptor, process as kernel, pty, signal};
 
 use super::lookup::Program;
 use super::{ChildStreams, Launched, Report, Reporter, child, process, sources};
@@ -58,7 +58,7 @@ pub fn launch_exec(
             if let Err(error) = process::set_oom_score(plan, &procfs) {
                 reporter.fail(error);
             }
-            match enter(context, init, &tasks) {
+            match enter(context, init, &tasks, &mut needed(plan, &streams, &procfs, &reporter)) {
                 Ok(Cloned::Parent(pid, _)) => {
                     reporter.send(&Report::Pid(pid));
                     kernel::exit(0)
@@ -70,10 +70,24 @@ pub fn launch_exec(
     }
 }
 
-fn enter(context: &ExecContext, init: &OwnedFd, tasks: &[OwnedFd]) -> Result<Cloned> {
+/// The descriptors that the process needs on its way to its program. All others are the host's: a process of the container that may
+/// trace others sees this one from its birth in the pid namespace on.
+fn needed(plan: &ProcessPlan, streams: &ChildStreams, procfs: &Procfs, reporter: &Reporter) -> Vec<RawFd> {
+    let mut needed = alloc::vec![reporter.0.as_raw_fd()];
+    if plan.apparmor_profile.is_some() || plan.selinux_label.is_some() {
+        needed.push(procfs.as_fd().as_raw_fd());
+    }
+    if let ChildStreams::Files(files) = streams {
+        needed.extend(files.iter().map(AsRawFd::as_raw_fd));
+    }
+    needed
+}
+
+fn enter(context: &ExecContext, init: &OwnedFd, tasks: &[OwnedFd], needed: &mut [RawFd]) -> Result<Cloned> {
     sources::join_v1(tasks)?;
     kernel::join_namespaces(init, context.namespaces)
         .map_err(failure::setup("error joining the container's namespaces"))?;
+    descriptor::close_all_but(needed).map_err(failure::setup("closing descriptors"))?;
     kernel::clone(Clone { sibling: true, ..Clone::default() }).map_err(failure::setup("cloning a process"))
 }
 

@@ -5,10 +5,11 @@ use alloc::string::String;
 
 use minke_spec::plan::ProcessPlan;
 use minke_spec::shim::ErrorCode;
+use minke_sys::mount::Context;
 use minke_sys::procfs::Procfs;
 use minke_sys::pty::{self, Terminal};
 use minke_sys::{AsFd, BorrowedFd, Errno, OwnedFd, credentials, descriptor, process as kernel, rooted};
-use rustix::fs::{Mode, OFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags, Uid};
 
 use super::{ChildStreams, Report, Reporter};
 use crate::failure::{self, Result};
@@ -43,8 +44,11 @@ pub(super) fn take_streams(
         (ChildStreams::Inherited, _) => {
             for number in 0..3 {
                 let file = descriptor::standard(number);
-                if rooted::is_null_device(file).is_ok_and(|null| !null) {
-                    give_to_user(file, plan);
+                match rooted::is_null_device(file) {
+                    Ok(true) => install_null(number).map_err(failure::setup(words))?,
+                    Ok(false) => give_to_user(file, plan),
+                    // A closed one stays closed.
+                    Err(_) => {}
                 }
             }
             Ok(())
@@ -53,19 +57,40 @@ pub(super) fn take_streams(
     }
 }
 
-/// The null device is taken from the container's own `/dev`, so that nothing of the host's stays open inside.
 fn install(file: &OwnedFd, number: i32, plan: &ProcessPlan) -> minke_sys::Result<()> {
     if rooted::is_null_device(file)? {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if let Ok(own) = rustix::fs::open("/dev/null", flags, Mode::empty())
-            && rooted::is_null_device(&own)?
-        {
-            return descriptor::install_standard(&own, number);
-        }
-        return descriptor::install_standard(file, number);
+        return install_null(number);
     }
     give_to_user(file.as_fd(), plan);
     descriptor::install_standard(file, number)
+}
+
+/// The null device is taken from the container's own `/dev`: who has the host's one open can change its mode.
+fn install_null(number: i32) -> minke_sys::Result<()> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // What stands at the name is looked at before it is opened: opening a device can do something already.
+    let found =
+        rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    if found.is_ok_and(|found| rooted::is_null_device(&found).unwrap_or(false))
+        && let Ok(own) = rustix::fs::open("/dev/null", flags, Mode::empty())
+        && rooted::is_null_device(&own)?
+    {
+        rustix::fs::fcntl_setfl(&own, OFlags::RDWR)?;
+        return descriptor::install_standard(&own, number);
+    }
+    descriptor::install_standard(&new_null()?, number)
+}
+
+/// A null device of its own, for a container whose `/dev` has none any more.
+fn new_null() -> minke_sys::Result<OwnedFd> {
+    let context = Context::new("tmpfs")?;
+    context.create()?;
+    let directory = context.mount(0)?;
+    let (mode, number) = (Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 3));
+    rustix::fs::mknodat(&directory, "null", FileType::CharacterDevice, mode, number)?;
+    let null = rustix::fs::openat(&directory, "null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::fs::fchmod(&null, mode)?;
+    Ok(null)
 }
 
 /// The user must be able to open `/dev/stdout` anew; a file system that has no owners says no, which does no harm.

@@ -181,7 +181,9 @@ fn open_null() -> Result<Source> {
     if !rooted::is_null_device(&opened.mount).map_err(failure::setup(words))? {
         return Err(failure::setup(words)(minke_sys::Errno::NODEV));
     }
-    make_private(&opened.mount).map_err(failure::setup(words))?;
+    // It is the host's own node: seen through a read-only mount, a container's root can't change its mode or owner.
+    let change = Change { set: mount::ATTR_RDONLY, propagation: mount::PRIVATE, ..Change::default() };
+    mount::change(&opened.mount, change).map_err(failure::setup(words))?;
     Ok(opened)
 }
 
