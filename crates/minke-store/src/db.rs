@@ -7,6 +7,7 @@ use minke_model::{Context, Error, Result};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The version that this program writes. Raise it with a step in [`migrate`].
@@ -257,6 +258,9 @@ fn open_boot_records(exec_root: &Path) -> Result<PathBuf> {
     let records = exec_root.join("records");
     let boot = records.join(boot_id()?);
     let failed = || format!("cannot prepare {}", boot.display());
+    // The environment of a container is in its record, and the exec root may be searched by everybody.
+    fs::create_dir_all(&records).with_context(failed)?;
+    fs::set_permissions(&records, fs::Permissions::from_mode(0o700)).with_context(failed)?;
     for table in Table::ALL {
         fs::create_dir_all(boot.join(table.name())).with_context(failed)?;
     }
