@@ -95,10 +95,8 @@ async fn try_start(
         },
         attach,
     }));
-    let mut attributes = view.record.event_attributes();
-    attributes.insert("execID".into(), exec.id.clone());
     let action = format!("exec_start: {}", settings.command.join(" "));
-    engine.shared.events.emit("container", action, &exec.container_id, attributes);
+    engine.shared.tell(&view.record, &action, &[("execID", exec.id.clone())]);
     let descriptors: Vec<&OwnedFd> = socket.into_iter().collect();
     match shim.request(&request, &descriptors).await {
         Ok((Reply::ExecStarted { pid }, _)) => Ok(pid),

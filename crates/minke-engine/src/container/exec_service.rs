@@ -32,8 +32,6 @@ impl Engine {
         }
         super::attach::detach_keys(&request.detach_keys)?;
         let id = random_hex(32)?;
-        let mut attributes = view.record.event_attributes();
-        attributes.insert("execID".into(), id.clone());
         let settings = ExecSettings {
             env: request.env.unwrap_or_default(),
             user: if request.user.is_empty() { view.record.config.user.clone() } else { request.user },
@@ -55,7 +53,7 @@ impl Engine {
             state: ExecState::Created,
         };
         self.shared.execs.insert(exec);
-        self.shared.events.emit("container", action, &view.record.id, attributes);
+        self.shared.tell(&view.record, &action, &[("execID", id.clone())]);
         Ok(IdResponse { id })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what it decides or does |
 //! |---|---|
-//! | `service`, `exec_service` | the operations of the API |
+//! | `service`, `ending`, `exec_service` | the operations of the API |
 //! | `create`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `lifecycle` | the state machine: pure |
 //! | `owner` | the task that owns a container and carries out effects |
@@ -14,6 +14,7 @@
 pub mod attach;
 mod create;
 mod devices;
+mod ending;
 mod etc;
 pub mod exec;
 mod exec_service;
@@ -34,4 +35,5 @@ mod service;
 mod settings;
 mod shims;
 mod teardown;
+mod tell;
 mod user;

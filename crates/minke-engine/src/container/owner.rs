@@ -1,7 +1,6 @@
 //! The task that owns one container: it alone changes its state. It feeds what happens to the pure
 //! [`Lifecycle`](super::lifecycle::Lifecycle) and carries out the effects, in order.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -485,9 +484,7 @@ impl Owner {
     }
 
     fn emit(&self, action: &str, extra: &[(&str, String)]) {
-        let mut attributes: BTreeMap<String, String> = self.record.event_attributes();
-        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        self.shared.events.emit("container", action, &self.record.id, attributes);
+        self.shared.tell(&self.record, action, extra);
     }
 
     fn emit_death(&self, exit: &Exit) {

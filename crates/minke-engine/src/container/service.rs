@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_api::container::*;
-use minke_model::signal::Signal;
 use minke_model::{Context as _, Digest, Error, ErrorKind, Result, image};
 use minke_spec::shim::{AttachRequest, Framing, Request};
 use minke_store::Keep;
@@ -18,7 +17,7 @@ use super::{attach, inspect, list, names, settings};
 use crate::engine::{Shared, random_hex};
 use crate::log::LogOptions;
 use crate::time::parse_query_time;
-use crate::{Attachment, Engine, LogStream, WaitOutcome};
+use crate::{Attachment, Engine, LogStream};
 
 /// How often another name is tried for a container without one.
 const NAME_ATTEMPTS: u32 = 20;
@@ -103,75 +102,6 @@ impl Engine {
         container.ask(Command::Start).await
     }
 
-    /// `POST /containers/{id}/stop`.
-    pub async fn container_stop(&self, reference: &str, query: &ContainerStopQuery) -> Result<()> {
-        let container = self.shared.containers.resolve(reference)?;
-        self.end(&container, query, false).await
-    }
-
-    /// `POST /containers/{id}/restart`.
-    pub async fn container_restart(&self, reference: &str, query: &ContainerStopQuery) -> Result<()> {
-        let container = self.shared.containers.resolve(reference)?;
-        self.end(&container, query, true).await
-    }
-
-    async fn end(&self, container: &Arc<Container>, query: &ContainerStopQuery, restart: bool) -> Result<()> {
-        let before = container.view();
-        let signal = match query.signal.as_str() {
-            "" => before.record.stop_signal().unwrap_or(Signal::TERM.number()),
-            name => Signal::parse(name)?.number(),
-        };
-        let timeout_s = query.timeout.unwrap_or_else(|| before.record.stop_timeout_s());
-        container.ask(|reply| Command::Stop { signal, timeout_s, restart, reply }).await?;
-        let exits = before.exits;
-        let was_running = before.is_running();
-        let after = container
-            .wait_for(|view| {
-                let ended = !was_running || view.exits > exits;
-                let settled = !matches!(view.lifecycle.state, State::Starting { .. });
-                view.removed
-                    || (ended
-                        && settled
-                        && (!restart
-                            || !matches!(view.lifecycle.state, State::Running(_))
-                            || view.lifecycle.generation > before.lifecycle.generation))
-            })
-            .await;
-        self.emit(if restart { "restart" } else { "stop" }, &after, &[]);
-        if restart
-            && !after.removed
-            && !after.is_running()
-            && after.lifecycle.generation > before.lifecycle.generation
-        {
-            // A program that ended at once is a restart that worked; one that could not be started is not.
-            if let Some(exit) = after.last_exit.as_ref().filter(|exit| !exit.error.is_empty()) {
-                return Err(Error::system(format!(
-                    "Cannot restart container {}: {}",
-                    before.record.id, exit.error
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// `POST /containers/{id}/kill`.
-    pub async fn container_kill(&self, reference: &str, query: &KillQuery) -> Result<()> {
-        let signal = match query.signal.as_str() {
-            "" => Signal::KILL,
-            name => Signal::parse(name)?,
-        };
-        let container = self.shared.containers.resolve(reference)?;
-        let before = container.view();
-        container
-            .ask(|reply| Command::Kill { signal: signal.number(), reply })
-            .await
-            .map_err(|error| prefixed(&format!("cannot kill container: {reference}"), error))?;
-        if signal == Signal::KILL {
-            container.wait_for(|view| view.removed || view.exits > before.exits).await;
-        }
-        Ok(())
-    }
-
     /// `POST /containers/{id}/rename`.
     pub async fn container_rename(&self, reference: &str, query: &ContainerRenameQuery) -> Result<()> {
         let container = self.shared.containers.resolve(reference)?;
@@ -193,24 +123,6 @@ impl Engine {
             .map_err(|error| prefixed("Error when allocating new name", error))
     }
 
-    /// `DELETE /containers/{id}`.
-    pub async fn container_remove(&self, reference: &str, query: &ContainerRemoveQuery) -> Result<()> {
-        if query.link {
-            return Err(Error::invalid("links between containers are not offered by this version of minke"));
-        }
-        let container = self.shared.containers.resolve(reference)?;
-        let force = query.force;
-        container.ask(|reply| Command::Remove { force, reply }).await?;
-        let view = container.wait_for(|view| view.removed || view.lifecycle.state == State::Dead).await;
-        if view.removed {
-            return Ok(());
-        }
-        Err(Error::system(format!(
-            "the container {} could not be removed: see the engine's log",
-            view.record.id
-        )))
-    }
-
     /// `POST /containers/{id}/resize`.
     pub async fn container_resize(&self, reference: &str, query: &ResizeQuery) -> Result<()> {
         let container = self.shared.containers.resolve(reference)?;
@@ -224,41 +136,12 @@ impl Engine {
         shim.request(&resize(None, query), &[])
             .await
             .map_err(|error| error.into_error("resizing the terminal"))?;
-        self.emit(
+        self.shared.tell(
+            &view.record,
             "resize",
-            &view,
             &[("height", query.height.to_string()), ("width", query.width.to_string())],
         );
         Ok(())
-    }
-
-    fn emit(&self, action: &str, view: &View, extra: &[(&str, String)]) {
-        let mut attributes = view.record.event_attributes();
-        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        self.shared.events.emit("container", action, &view.record.id, attributes);
-    }
-
-    /// `POST /containers/{id}/wait`: what is wrong with the request is told at once, the outcome when it comes.
-    pub fn container_wait(&self, reference: &str, query: &WaitQuery) -> Result<WaitOutcome> {
-        let condition = match query.condition.as_str() {
-            "" | "not-running" => Condition::NotRunning,
-            "next-exit" => Condition::NextExit,
-            "removed" => Condition::Removed,
-            other => return Err(Error::invalid(format!("invalid condition: \"{other}\""))),
-        };
-        let container = self.shared.containers.resolve(reference)?;
-        let exits = container.view().exits;
-        Ok(Box::pin(async move {
-            let view = container
-                .wait_for(|view| match condition {
-                    Condition::NotRunning => view.removed || !is_active(&view.lifecycle),
-                    Condition::NextExit => view.removed || view.exits > exits,
-                    Condition::Removed => view.removed,
-                })
-                .await;
-            let status_code = view.last_exit.as_ref().map_or(0, |exit| exit.code.into());
-            ContainerWaitResponse { error: None, status_code }
-        }))
     }
 
     /// `GET /containers/{id}/logs`.
@@ -306,7 +189,7 @@ impl Engine {
             prefix: Vec::new(),
             detach_keys: attach::detach_keys(&query.detach_keys)?,
         };
-        self.emit("attach", &view, &[]);
+        self.shared.tell(&view.record, "attach", &[]);
         let replay = if query.logs { Some(self.replay(&container, query)) } else { None };
         Ok(Attachment {
             tty: config.tty && !exit_frames,
@@ -326,21 +209,8 @@ impl Engine {
 }
 
 /// The error with Docker's words about what was being done before it.
-fn prefixed(action: &str, error: Error) -> Error {
+pub fn prefixed(action: &str, error: Error) -> Error {
     Error::new(error.kind(), format!("{action}: {error}"))
-}
-
-/// What a wait waits for.
-#[derive(Clone, Copy)]
-enum Condition {
-    NotRunning,
-    NextExit,
-    Removed,
-}
-
-/// Whether a wait for "not running" goes on.
-fn is_active(lifecycle: &Lifecycle) -> bool {
-    matches!(lifecycle.state, State::Running(_) | State::Restarting(_) | State::Starting { .. })
 }
 
 /// How a client's stream is framed.
