@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod host;
 mod logger;
+mod own_program;
 mod state;
 
 use std::ffi::OsString;
@@ -43,6 +44,9 @@ pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> i32 {
 
 fn run(parsed: &Parsed) -> Result<i32, Failure> {
     let global = &parsed.global;
+    if matches!(parsed.command, Command::Run(_) | Command::Create(_)) {
+        own_program::protect()?;
+    }
     match &parsed.command {
         Command::Run(create) => commands::run(global, create),
         Command::Create(create) => commands::create(global, create).map(|()| 0),
