@@ -58,6 +58,17 @@ impl Root {
         self.open(path, OFlags::PATH, Mode::empty())
     }
 
+    /// Opens a regular file for reading; `None` where there is something else, which is not opened: with some devices that does something.
+    pub fn open_regular(&self, path: &str) -> Result<Option<OwnedFd>> {
+        let found = self.find(path)?;
+        if kind(&found)? != FileType::RegularFile {
+            return Ok(None);
+        }
+        // The same file, whatever the name leads to by now.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::open(crate::descriptor::magic_path(&found), flags, Mode::empty()).map(Some)
+    }
+
     /// Finds what a path names if no part of it is a symbolic link (`ELOOP` otherwise).
     pub fn find_without_links(&self, path: &str) -> Result<OwnedFd> {
         self.open_resolving(path, OFlags::PATH, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -273,6 +284,19 @@ mod tests {
         root.make_file("/link", 0o644).unwrap();
         assert!(inside.join("run/resolv.conf").is_file());
         assert!(root.make_file("/a/b/c", 0o644).is_ok() && inside.join("a/b/c").is_file());
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened_for_reading() {
+        let (scratch, root) = Scratch::new("regular");
+        let inside = scratch.0.join("root");
+        std::fs::write(inside.join("file"), "x").unwrap();
+        symlink("/file", inside.join("link")).unwrap();
+        // A pipe that nobody writes to would block whoever opens it.
+        rustix::fs::mknodat(rustix::fs::CWD, inside.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(root.open_regular("/file").unwrap().is_some() && root.open_regular("/link").unwrap().is_some());
+        assert!(root.open_regular("/pipe").unwrap().is_none() && root.open_regular("/").unwrap().is_none());
+        assert_eq!(root.open_regular("/absent").unwrap_err(), Errno::NOENT);
     }
 
     #[test]

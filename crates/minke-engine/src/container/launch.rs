@@ -210,14 +210,9 @@ pub fn container_settings(
 
 /// Reads a small file below a container's root, wherever its links lead; `None` where there is none.
 pub fn read_inside(root: &OwnedFd, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    use rustix::fs::{Mode, OFlags};
     let root = Root::new(root.as_fd().try_clone_to_owned().context("opening the container's root")?);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(file) = root.open(path, flags, Mode::empty()) else { return Ok(None) };
+    let Ok(Some(file)) = root.open_regular(path) else { return Ok(None) };
     let file = File::from(file);
-    if !file.metadata().context("reading a container's file")?.is_file() {
-        return Ok(None);
-    }
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).context("reading a container's file")?;
     if bytes.len() as u64 > limit {
