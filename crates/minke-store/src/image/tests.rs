@@ -57,6 +57,20 @@ fn every_compression_is_loaded() {
     }
 }
 
+/// The sync of what was loaded goes on while it is removed and loaded again.
+#[test]
+fn a_layer_that_is_removed_while_it_is_brought_to_disk_does_not_come_back() {
+    let test = TestStore::new();
+    let archive = small(&["x:1"]);
+    for _ in 0..50 {
+        load(&test, &archive);
+        test.store.remove_image("x:1", RemoveOptions::default(), &[]).unwrap();
+    }
+    test.store.settle().unwrap();
+    let (layers, chains) = test.store.inner.layers.all();
+    assert_eq!((layers.len(), chains.len()), (0, 0));
+}
+
 #[test]
 fn what_is_saved_is_loaded_elsewhere_with_the_same_digests() {
     let test = TestStore::new();

@@ -20,7 +20,7 @@ use limits::Limits;
 use meta::LayerMeta;
 use minke_content::ContentStore;
 use minke_model::{Context, Digest, Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +52,10 @@ pub(crate) struct Layers {
     chains: RwLock<HashMap<Digest, ChainRecord>>,
     /// Held while a layer is committed or a sync is recorded.
     committing: Mutex<()>,
+    /// Held by who brings layers to disk.
+    syncing: Mutex<()>,
+    /// Layers and chains that were forgotten since the sync under way began; changed with `committing` held.
+    forgotten: Mutex<HashSet<Digest>>,
 }
 
 /// Where things are in a data root.
@@ -94,6 +98,8 @@ impl Layers {
             trash: Arc::clone(trash),
             next: AtomicU64::new(0),
             committing: Mutex::new(()),
+            syncing: Mutex::new(()),
+            forgotten: Mutex::default(),
         };
         layers.recover()?;
         Ok(layers)
@@ -151,14 +157,24 @@ impl Layers {
 
     /// Brings what is staged to disk and records it as durable: one sync for all.
     pub(crate) fn make_durable(&self) -> Result<()> {
-        let _one_at_a_time = lock(&self.committing);
-        let layers: Vec<_> = staged(&self.records, |record| record.staged.take());
-        let chains: Vec<_> = staged(&self.chains, |record| record.staged.take());
+        let _one_at_a_time = lock(&self.syncing);
+        let (mut layers, mut chains) = {
+            let _changing = lock(&self.committing);
+            lock(&self.forgotten).clear();
+            let layers: Vec<_> = staged(&self.records, |record| record.staged.take());
+            let chains: Vec<_> = staged(&self.chains, |record| record.staged.take());
+            (layers, chains)
+        };
         if layers.is_empty() && chains.is_empty() {
             return Ok(());
         }
         let root = fs::File::open(&self.paths.layers).context("cannot open the layers")?;
         rustix::fs::syncfs(&root).context("cannot bring layers to disk")?;
+        let _changing = lock(&self.committing);
+        // What was forgotten meanwhile stays forgotten; what has come again waits for the next sync.
+        let forgotten = std::mem::take(&mut *lock(&self.forgotten));
+        layers.retain(|(id, _)| !forgotten.contains(id));
+        chains.retain(|(id, _)| !forgotten.contains(id));
         let encoded: Vec<_> = (layers.iter())
             .map(|(id, record)| (Table::Layers, id, encode(record)))
             .chain(chains.iter().map(|(id, record)| (Table::Chains, id, encode(record))))
@@ -223,6 +239,8 @@ impl Layers {
 
     /// Takes a chain's top layer away.
     pub(crate) fn forget_chain(&self, chain_id: &Digest) -> Result<()> {
+        let _changing = lock(&self.committing);
+        lock(&self.forgotten).insert(chain_id.clone());
         self.db.write(&[Write::Delete(Table::Chains, chain_id.as_str())])?;
         write(&self.chains).remove(chain_id);
         self.trash.take(&self.paths.chains.join(chain_id.hex()))
@@ -230,6 +248,8 @@ impl Layers {
 
     /// Takes a layer away: the record first, then the directory by a rename.
     pub(crate) fn forget(&self, diff_id: &Digest) -> Result<()> {
+        let _changing = lock(&self.committing);
+        lock(&self.forgotten).insert(diff_id.clone());
         self.db.write(&[Write::Delete(Table::Layers, diff_id.as_str())])?;
         write(&self.records).remove(diff_id);
         self.trash.take(&self.paths.layers.join(diff_id.hex()))
