@@ -170,7 +170,7 @@ impl Stage {
     pub fn memory_kib(names: &[&str]) -> u64 {
         let named = process::all()
             .into_iter()
-            .filter(|pid| names.iter().any(|name| process::name(*pid).starts_with(name)));
+            .filter(|pid| names.iter().any(|name| process::program(*pid).starts_with(name)));
         named.map(process::pss_kib).sum()
     }
 }

@@ -198,13 +198,12 @@ fn logs(stage: &mut Stage) -> Result<Vec<Row>> {
         timed(&mut engine("wait bench"))?;
         Ok(f64::from(LOG_MB) / start.elapsed().as_secs_f64())
     };
-    let podman = |line: &str| podman_line(line);
     let written = {
         let stage = &*stage;
         let mut contenders: Vec<Contender<'_>> = vec![
             ("minke", Box::new(|| write(&|line| stage.own(line)))),
             ("docker", Box::new(|| write(&|line| stage.docker(line)))),
-            ("podman", Box::new(|| write(&podman))),
+            ("podman", Box::new(|| write(&|line| stage.podman(line)))),
         ];
         medians(5, &mut contenders)?
     };
@@ -224,17 +223,6 @@ fn logs(stage: &mut Stage) -> Result<Vec<Row>> {
         Row { what: "log written, MB/s".into(), figures: written, bar: Bar::Times(vec![(1, 8.0), (2, 1.5)]) },
         Row { what: "log read, MB/s".into(), figures: readings, bar: Bar::Times(vec![(1, 8.0)]) },
     ])
-}
-
-/// podman takes the same words, quoted as a shell would.
-fn podman_line(line: &str) -> Command {
-    let mut command = Command::new("podman");
-    let (before, script) = line.split_once(" sh -c '").unwrap_or((line, ""));
-    command.args(before.split(' '));
-    if !script.is_empty() {
-        command.args(["sh", "-c", script.trim_end_matches('\'')]);
-    }
-    command
 }
 
 fn memory(stage: &mut Stage) -> Result<Vec<Row>> {

@@ -43,6 +43,13 @@ pub fn arguments(pid: i32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_string()
 }
 
+/// Returns the name of a process's program by its own word: the file name of its first argument.
+pub fn program(pid: i32) -> String {
+    let arguments = arguments(pid);
+    let first = arguments.split(' ').next().unwrap_or_default();
+    first.rsplit('/').next().unwrap_or_default().to_string()
+}
+
 /// Returns a process's name of at most 15 bytes.
 pub fn name(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()

@@ -17,6 +17,7 @@ mod logs;
 mod oci;
 mod places;
 mod powercut;
+mod robust;
 mod run;
 mod security;
 mod soak;

@@ -74,7 +74,7 @@ fn many_idle_containers_cost_little() {
     Rig::run(Client::Minke, &[], |rig| {
         let memory = || {
             let shims =
-                rig.marks().processes().into_iter().filter(|pid| process::name(*pid).starts_with("minke"));
+                rig.marks().processes().into_iter().filter(|pid| process::program(*pid).starts_with("minke"));
             shims.chain([rig.engine_pid()]).map(process::pss_kib).sum::<u64>()
         };
         rig.ok("run --rm busybox true");
