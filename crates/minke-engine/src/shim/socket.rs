@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use minke_spec::shim::{INLINE_LIMIT, LARGE, MESSAGE_LIMIT};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -41,15 +41,21 @@ pub fn pair() -> io::Result<(PacketSocket, OwnedFd)> {
     Ok((PacketSocket { fd: readiness::watch(ours)? }, theirs))
 }
 
-/// Connects to a shim that listens at `path`.
+/// Connects to a shim that listens at `path`, which may be longer than the 107 bytes of a socket's address.
 pub fn connect(path: &Path) -> io::Result<PacketSocket> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
     let fd = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
-    rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&fd, &SocketAddrUnix::new(&*short)?)?;
     Ok(PacketSocket { fd: readiness::watch(fd)? })
 }
 
@@ -147,6 +153,20 @@ fn read_memfd(fd: OwnedFd) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_socket_in_a_deep_directory_can_be_connected_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        let short = folder.path().join("s");
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&short).unwrap()).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        std::fs::rename(&short, deep.join("s")).unwrap();
+        assert!(connect(&deep.join("s")).is_ok());
+        assert_eq!(connect(&deep.join("t")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[tokio::test]
     async fn short_and_long_messages_arrive_with_their_descriptors() {
