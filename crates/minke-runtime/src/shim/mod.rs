@@ -14,6 +14,7 @@ mod client;
 mod detach;
 mod engines;
 mod frame;
+mod guard;
 mod json_line;
 mod kill;
 mod log;
@@ -63,6 +64,8 @@ struct Container {
     id: String,
     generation: u64,
     context: ExecContext,
+    /// The place among the victims of memory shortage of processes whose plan names none, if it isn't the shim's.
+    oom_score: Option<i32>,
     /// Its root file system.
     root: Option<OwnedFd>,
     /// When it was started.

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::process::{self, Asked, Phase, Process, Progress};
 use super::session::{ClientEvent, Session, Settings};
 use super::token::{Kind, Token};
-use super::{Container, INIT, Shim, records};
+use super::{Container, INIT, Shim, guard, records};
 use crate::enter::{self, ExecContext, Sources};
 use crate::failure::{self, Result};
 
@@ -45,7 +45,9 @@ impl Shim {
         request: StartRequest,
         mut descriptors: Vec<OwnedFd>,
     ) -> Result<()> {
-        let StartRequest { container_id, generation, runtime_dir, plan, stdio, log, attach } = request;
+        let StartRequest { container_id, generation, runtime_dir, mut plan, stdio, log, attach } = request;
+        let oom_score = guard::take();
+        plan.process.oom_score_adj = plan.process.oom_score_adj.or(oom_score);
         rustix::process::chdir(runtime_dir.as_str())
             .map_err(failure::setup(alloc::format!("error entering {runtime_dir:?}")))?;
         self.container = Some(Container {
@@ -56,6 +58,7 @@ impl Shim {
                 v2: plan.cgroup.v2.clone(),
                 v1: plan.cgroup.v1.clone(),
             },
+            oom_score,
             root: None,
             started_at_ns: 0,
             exited: None,
@@ -131,12 +134,13 @@ impl Shim {
     }
 
     fn try_exec(&mut self, asked: Asked, request: ExecRequest, mut descriptors: Vec<OwnedFd>) -> Result<()> {
-        let ExecRequest { exec_id, process: plan, stdio, attach } = request;
+        let ExecRequest { exec_id, process: mut plan, stdio, attach } = request;
         let not_running = || failure::plain(ErrorCode::NotRunning, "container is not running");
         let init = self.processes.iter().find(|process| process.number == INIT).ok_or_else(not_running)?;
         let (Phase::Running, Some(pidfd)) = (&init.phase, init.pidfd()) else { return Err(not_running()) };
         let pidfd = pidfd.try_clone().map_err(|_| failure::plain(ErrorCode::Other, "duplicating a pidfd"))?;
         let container = self.container.as_ref().ok_or_else(not_running)?;
+        plan.oom_score_adj = plan.oom_score_adj.or(container.oom_score);
         // An exec's input always ends with the one client that it can have.
         let wants_stdin = attach.as_ref().is_some_and(|attach| attach.stdin) && stdio.open_stdin;
         let stdio = Stdio { open_stdin: wants_stdin, stdin_once: true, ..stdio };
