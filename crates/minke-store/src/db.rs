@@ -104,6 +104,9 @@ impl Database {
         let fresh = !path.exists();
         let redb = redb::Database::builder().set_cache_size(CACHE_BYTES).create(&path);
         let redb = redb.with_context(|| format!("cannot open the database {}", path.display()))?;
+        // The environments of containers are in it, and the data root may be searched by everybody.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot protect the database {}", path.display()))?;
         if fresh {
             sync_directory(data_root)?;
         }
@@ -326,6 +329,44 @@ mod tests {
         db.put(Table::Containers, "a", b"1", Keep::Boot).unwrap();
         db.put(Table::Containers, "a", b"2", Keep::Durable).unwrap();
         assert_eq!(db.list(Table::Containers).unwrap(), [("a".to_owned(), b"2".to_vec())]);
+    }
+
+    /// The database of an engine of version 0.1.0 with one image and one container, as it was on the disk.
+    const WRITTEN_BY_0_1_0: &[u8] = include_bytes!("golden/minke-2.db.gz");
+
+    #[test]
+    fn a_database_file_that_an_earlier_build_wrote_is_read_and_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(WRITTEN_BY_0_1_0), &mut bytes).unwrap();
+        fs::write(directory.path().join("minke.db"), bytes).unwrap();
+        let db = open(directory.path()).unwrap();
+        let only = |table: Table| {
+            let [(key, value)] = <[_; 1]>::try_from(db.list(table).unwrap()).unwrap();
+            (key, String::from_utf8(value).unwrap())
+        };
+        let (image, record) = only(Table::Images);
+        serde_json::from_str::<crate::record::ImageRecord>(&record).unwrap();
+        let (tag, record) = only(Table::Tags);
+        assert!(tag.contains("small:1") && record.contains(&image), "{tag}: {record}");
+        serde_json::from_str::<crate::record::TagRecord>(&record).unwrap();
+        serde_json::from_str::<crate::record::LayerRecord>(&only(Table::Layers).1).unwrap();
+        assert!(db.list(Table::Chains).unwrap().is_empty());
+        let (container, record) = only(Table::Containers);
+        assert!(record.contains("\"name\":\"web\""), "{record}");
+        let (of, record) = only(Table::Rw);
+        assert_eq!(of, container);
+        serde_json::from_str::<crate::record::RwRecord>(&record).unwrap();
+        db.put(Table::Containers, "new", b"1", Keep::Durable).unwrap();
+        assert_eq!(db.list(Table::Containers).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_database_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()).unwrap());
+        let mode = fs::metadata(directory.path().join("minke.db")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
