@@ -101,7 +101,9 @@ impl Engine {
     pub async fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
         let mut exec = self.shared.execs.find(id)?;
         let container = self.shared.containers.resolve(&exec.container_id)?;
-        if let (ExecState::Running { .. }, Some(shim)) = (exec.state, &container.view().shim) {
+        if let (ExecState::Running { .. } | ExecState::Starting, Some(shim)) =
+            (exec.state, &container.view().shim)
+        {
             exec.state = state_now(shim, &exec).await;
         }
         let settings = &exec.settings;

@@ -7,7 +7,7 @@ use minke_spec::shim::ErrorCode;
 use minke_sys::mount::{self, Change};
 use minke_sys::process::{Clone, Cloned};
 use minke_sys::rooted::Root;
-use minke_sys::{OwnedFd, credentials, link, process as kernel, signal};
+use minke_sys::{Errno, OwnedFd, credentials, link, process as kernel, signal};
 
 use super::lookup::Program;
 use super::sources::{self, Sources};
@@ -148,7 +148,7 @@ struct Built {
 fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams) -> Result<Built> {
     let shared = plan.root.propagation & (mount::SHARED | mount::SLAVE) != 0;
     let propagation = if shared { mount::SLAVE } else { mount::PRIVATE };
-    mount::set_propagation("/", propagation | mount::RECURSIVE)
+    separate(propagation | mount::RECURSIVE)
         .map_err(failure::setup("separating the mount namespace from the host's"))?;
     mount::attach_at(&sources.root, ATTACH_AT).map_err(failure::setup("attaching the root file system"))?;
     let Sources { root, mounts: opened, devices, null, procfs, .. } = sources;
@@ -169,6 +169,20 @@ fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams) -> Res
             .map_err(failure::setup("making the root file system read-only"))?;
     }
     Ok(Built { directory: root, terminal, procfs })
+}
+
+/// Separates the new mount namespace from the host's. Where the engine itself is in a chroot, whose root is no mount, the whole
+/// namespace is entered first: what is needed from inside the chroot is open already.
+fn separate(propagation: u64) -> minke_sys::Result<()> {
+    match mount::set_propagation("/", propagation) {
+        Err(Errno::INVAL) => {
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let own = rustix::fs::open("/proc/self/ns/mnt", flags, rustix::fs::Mode::empty())?;
+            kernel::join_namespaces(&own, u64::from(kernel::CLONE_NEWNS))?;
+            mount::set_propagation("/", propagation)
+        }
+        result => result,
+    }
 }
 
 fn create_working_directory(root: &Root, plan: &ProcessPlan) -> Result<()> {
