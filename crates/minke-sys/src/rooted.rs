@@ -294,7 +294,9 @@ mod tests {
         symlink("/file", inside.join("link")).unwrap();
         // A pipe that nobody writes to would block whoever opens it.
         rustix::fs::mknodat(rustix::fs::CWD, inside.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert!(root.open_regular("/file").unwrap().is_some() && root.open_regular("/link").unwrap().is_some());
+        assert!(
+            root.open_regular("/file").unwrap().is_some() && root.open_regular("/link").unwrap().is_some()
+        );
         assert!(root.open_regular("/pipe").unwrap().is_none() && root.open_regular("/").unwrap().is_none());
         assert_eq!(root.open_regular("/absent").unwrap_err(), Errno::NOENT);
     }
