@@ -8,6 +8,7 @@ mod differential;
 mod errors;
 mod exec;
 mod host;
+mod hostile;
 mod images;
 mod inspect;
 mod kill9;
