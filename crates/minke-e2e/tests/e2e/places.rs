@@ -53,6 +53,16 @@ fn v1_hierarchies_without_a_v2_tree_beside_them() {
 }
 
 #[test]
+fn a_chroot_whose_root_is_no_mount() {
+    let script = r#"mount -t tmpfs tmpfs /mnt && mkdir /mnt/root && for d in /*; do
+        if [ -L "$d" ]; then cp -a "$d" /mnt/root/
+        elif [ -d "$d" ] && [ "$d" != /mnt ]; then mkdir "/mnt/root$d" && mount --rbind "$d" "/mnt/root$d"
+        fi
+    done; exec chroot /mnt/root "$@""#;
+    inside(&["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"], works);
+}
+
+#[test]
 fn a_data_root_on_an_overlay_is_served_by_copies() {
     let folder = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a folder");
     for name in ["lower", "upper", "work", "merged"] {
