@@ -108,6 +108,12 @@ impl Marks {
         self.cgroups().iter().rev().for_each(|group| {
             let _ = fs::remove_dir(group);
         });
+        // Shims end on their own once their containers have.
+        let shims = format!("{}-shims", subtree(&self.exec_root));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while !remove_cgroups(&shims) && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }
 
