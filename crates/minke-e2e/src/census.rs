@@ -108,8 +108,13 @@ impl Marks {
         self.cgroups().iter().rev().for_each(|group| {
             let _ = fs::remove_dir(group);
         });
-        // Shims end on their own once their containers have.
+        // Shims end on their own once their containers have, unless a test has stopped them.
         let shims = format!("{}-shims", subtree(&self.exec_root));
+        for hierarchy in hierarchies() {
+            let listed = fs::read_to_string(hierarchy.join(&shims).join("cgroup.procs")).unwrap_or_default();
+            let pids = listed.lines().filter_map(|line| line.parse().ok());
+            pids.for_each(|pid| process::signal(pid, Signal::KILL));
+        }
         let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
         while !remove_cgroups(&shims) && std::time::Instant::now() < end {
             std::thread::sleep(std::time::Duration::from_millis(10));
