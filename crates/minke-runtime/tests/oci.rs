@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let filter = words.iter().skip(1).find(|word| !word.starts_with('-'));
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
         ("run_gives_output_and_exit_code_and_leaves_nothing", run_gives_output_and_exit_code),
         ("the_life_of_a_container_is_that_of_the_specification", life_of_a_container),
         ("a_program_that_is_not_there_fails_at_create", missing_program_fails_at_create),
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         ("a_terminal_goes_to_the_console_socket", terminal_goes_to_the_console_socket),
         ("a_read_only_root_refuses_writing", read_only_root),
         ("a_failure_is_logged_as_json", failure_is_logged),
+        ("the_program_can_not_be_written_to_from_inside", program_is_out_of_reach),
     ];
     for (name, case) in cases {
         if filter.is_none_or(|filter| name.contains(filter.as_str())) {
@@ -226,4 +227,15 @@ fn failure_is_logged(bundle: &Bundle) {
     let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(log).unwrap()).unwrap();
     assert_eq!(line["level"], "error");
     assert!(line["msg"].as_str().unwrap().contains("config.json"), "{line}");
+}
+
+/// CVE-2019-5736: whoever opens the init's `/proc/<pid>/exe` finds it on a read-only mount that is attached nowhere.
+fn program_is_out_of_reach(bundle: &Bundle) {
+    bundle.configure(&["true"], |_| ());
+    bundle.good(&["create", &bundle.id]);
+    let state: serde_json::Value = serde_json::from_str(&bundle.good(&["state", &bundle.id])).unwrap();
+    let program = std::fs::File::open(format!("/proc/{}/exe", state["pid"])).unwrap();
+    let flags = rustix::fs::fstatvfs(&program).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
+    bundle.good(&["delete", "--force", &bundle.id]);
 }
