@@ -11,7 +11,7 @@ pub struct ContainerPaths {
     pub runtime: PathBuf,
     /// The log in Docker's json-file format.
     pub log: PathBuf,
-    /// What is bound to /etc/hostname.
+    /// What is bound to /etc/hostname; written at every start, like the next two, so it needs no disk.
     pub hostname: PathBuf,
     /// What is bound to /etc/hosts.
     pub hosts: PathBuf,
@@ -34,9 +34,9 @@ impl ContainerPaths {
         let runtime = exec_root.join("containers").join(id);
         Self {
             log: data.join(format!("{id}-json.log")),
-            hostname: data.join("hostname"),
-            hosts: data.join("hosts"),
-            resolv_conf: data.join("resolv.conf"),
+            hostname: runtime.join("hostname"),
+            hosts: runtime.join("hosts"),
+            resolv_conf: runtime.join("resolv.conf"),
             shim_note: runtime.join("shim"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
