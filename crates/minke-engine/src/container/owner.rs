@@ -39,6 +39,8 @@ pub struct Owner {
     pending: Vec<PendingAttach>,
     /// Who waits for the start that is going on.
     starters: Vec<oneshot::Sender<Result<()>>>,
+    /// What those who waited are told as soon as all effects are carried out.
+    answers: Vec<(oneshot::Sender<Result<()>>, Result<()>)>,
     removed: bool,
 }
 
@@ -95,11 +97,9 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
     };
     let (running, running_receiver) = watch::channel(view.is_running());
     let (view, view_receiver) = watch::channel(Arc::new(view));
-    // Before its owner runs, which may remove it at once.
     let container = Container::new(record.id.clone(), sender, view_receiver, running_receiver);
-    shared.containers.insert(Arc::new(container));
-    let owner = Owner {
-        shared,
+    let mut owner = Owner {
+        shared: shared.clone(),
         record,
         lifecycle: found.lifecycle,
         shim: found.shim.map(Shim::new),
@@ -112,9 +112,15 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         backoff: None,
         pending: Vec::new(),
         starters: Vec::new(),
+        answers: Vec::new(),
         removed: false,
     };
-    tokio::spawn(owner.run(found.news));
+    // Nobody sees it as it was before the news.
+    let effects = found.news.into_iter().flat_map(|event| owner.learn(event)).collect();
+    owner.publish();
+    // Before its owner runs, which may remove it at once.
+    shared.containers.insert(Arc::new(container));
+    tokio::spawn(owner.run(effects));
 }
 
 /// What an owner waits for.
@@ -126,23 +132,8 @@ enum Wake {
 }
 
 impl Owner {
-    async fn run(mut self, news: Vec<Event>) {
-        for event in news {
-            match event {
-                Event::Exited(exit) => {
-                    if let Some(shim) = &mut self.shim {
-                        shim.ended = true;
-                    }
-                    self.ended(exit).await;
-                }
-                Event::StartFailed(exit) => {
-                    self.last_exit = Some(exit.clone());
-                    self.exits += 1;
-                    self.happen(Event::StartFailed(exit)).await;
-                }
-                other => self.happen(other).await,
-            }
-        }
+    async fn run(mut self, effects: Vec<Effect>) {
+        self.carry_out(effects).await;
         while !self.removed {
             match self.wait().await {
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -236,7 +227,8 @@ impl Owner {
         } else if restart {
             self.starters.push(reply);
         } else {
-            answer(reply, Ok(()));
+            // Whoever looks after the answer sees it stopped.
+            self.answers.push((reply, Ok(())));
         }
         self.carry_out(effects).await;
     }
@@ -299,11 +291,8 @@ impl Owner {
     async fn hear(&mut self, event: ShimEvent) {
         match event {
             ShimEvent::Event(ShimProtocolEvent::Exited(exited)) => {
-                if let Some(shim) = &mut self.shim {
-                    shim.ended = true;
-                }
                 let exit = teardown::exit_of(&self.shared, &self.record, self.lifecycle.generation, exited);
-                self.ended(exit).await;
+                self.happen(Event::Exited(exit)).await;
             }
             ShimEvent::Event(ShimProtocolEvent::ExecExited { exec_id, code }) => {
                 if self.shared.execs.exited(&exec_id, code) {
@@ -321,13 +310,35 @@ impl Owner {
                     let generation = self.lifecycle.generation;
                     let pidfd = shim.pidfd.as_ref();
                     let exit = teardown::exit_of_lost(&self.shared, &self.record, generation, pidfd).await;
-                    self.ended(exit).await;
+                    self.happen(Event::Exited(exit)).await;
                 }
             }
         }
     }
 
-    async fn ended(&mut self, exit: Exit) {
+    /// Takes a step that can't be refused.
+    async fn happen(&mut self, event: Event) {
+        let effects = self.learn(event);
+        self.carry_out(effects).await;
+    }
+
+    /// Takes a step that can't be refused; what is to be done is for the caller to carry out.
+    fn learn(&mut self, event: Event) -> Vec<Effect> {
+        match &event {
+            Event::Exited(exit) => self.note_end(exit),
+            Event::StartFailed(exit) => {
+                self.exits += 1;
+                self.last_exit = Some(exit.clone());
+            }
+            _ => {}
+        }
+        self.decide(event, "").unwrap_or_default()
+    }
+
+    fn note_end(&mut self, exit: &Exit) {
+        if let Some(shim) = &mut self.shim {
+            shim.ended = true;
+        }
         self.stop_deadline = None;
         self.exits += 1;
         self.last_exit = Some(exit.clone());
@@ -335,15 +346,7 @@ impl Owner {
         if exit.oom_killed {
             self.emit("oom", &[]);
         }
-        self.emit_death(&exit);
-        self.happen(Event::Exited(exit)).await;
-    }
-
-    /// Takes a step that can't be refused.
-    async fn happen(&mut self, event: Event) {
-        if let Ok(effects) = self.decide(event, "") {
-            self.carry_out(effects).await;
-        }
+        self.emit_death(exit);
     }
 
     fn decide(&mut self, event: Event, action: &str) -> Result<Vec<Effect>> {
@@ -376,6 +379,9 @@ impl Owner {
             }
         }
         self.publish();
+        for (reply, result) in self.answers.drain(..) {
+            answer(reply, result);
+        }
     }
 
     /// Starts the process. Returns what follows from how that went.
@@ -391,36 +397,19 @@ impl Owner {
                 let started_at = crate::time::from_nanoseconds(started.started_at_ns);
                 (Event::StartSucceeded(Run { generation, pid: started.pid, started_at }), Ok(()))
             }
-            Err(failure) => {
-                let exit = failure.exit();
-                self.last_exit = Some(exit.clone());
-                (Event::StartFailed(exit), Err(failure.error))
-            }
+            Err(failure) => (Event::StartFailed(failure.exit()), Err(failure.error)),
         };
-        let effects = self.decide(event, "start").unwrap_or_default();
+        let effects = self.learn(event);
         if result.is_ok() {
             self.publish();
             self.emit("start", &[]);
-        } else {
-            self.exits += 1;
         }
-        let mut result = Some(result);
-        let persisted = if effects.first() == Some(&Effect::Persist) { self.persist().await } else { Ok(()) };
-        if let Err(error) = persisted {
-            tracing::error!(container = %self.record.id, %error, "the container's start could not be kept");
-        }
-        for starter in self.starters.drain(..) {
-            let result = match &mut result {
-                Some(Err(_)) => result.take().unwrap_or(Ok(())),
-                Some(Ok(())) => Ok(()),
-                None => Err(Error::system("the start failed")),
-            };
-            answer(starter, result);
-        }
+        let told = |result: &Result<()>| match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::new(error.kind(), error.to_string())),
+        };
+        self.answers.extend(self.starters.drain(..).map(|starter| (starter, told(&result))));
         effects
-            .into_iter()
-            .skip_while(|effect| *effect == Effect::Persist && self.lifecycle.run().is_some())
-            .collect()
     }
 
     /// Waits until the last run's shim is gone, whose mount holds the container's upper directory.
