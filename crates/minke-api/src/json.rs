@@ -63,7 +63,9 @@ fn syntax_message(body: &[u8], error: &serde_json::Error) -> String {
         "expected `:`" => "after object key",
         "expected `,` or `}`" => "after object key:value pair",
         "expected `,` or `]`" => "after array element",
-        "key must be a string" | "trailing comma" if !line.get(..=stop).unwrap_or_default().ends_with(b"]") => {
+        "key must be a string" | "trailing comma"
+            if !line.get(..=stop).unwrap_or_default().ends_with(b"]") =>
+        {
             "looking for beginning of object key string"
         }
         _ => "looking for beginning of value",
