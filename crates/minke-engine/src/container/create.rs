@@ -8,6 +8,7 @@ use minke_model::image;
 use minke_model::mount::parse_bind;
 use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, ErrorKind, Result};
+use minke_spec::docker::{MASKED_PATHS, READONLY_PATHS};
 
 /// The least memory limit, in bytes.
 const LEAST_MEMORY: i64 = 6 << 20;
@@ -29,6 +30,8 @@ pub struct Circumstances<'a> {
     pub init: bool,
     /// The host's name.
     pub hostname: &'a str,
+    /// Paths that only this host has and that are hidden.
+    pub thermal_throttle_paths: &'a [String],
 }
 
 /// A request that can be kept: complete, checked.
@@ -379,32 +382,16 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
         host_config.init = Some(true);
     }
     if !host_config.privileged {
-        let paths = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
+        let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
         if host_config.masked_paths.is_none() {
-            host_config.masked_paths = paths(&MASKED_PATHS);
+            host_config.masked_paths = Some([&owned(&MASKED_PATHS), around.thermal_throttle_paths].concat());
         }
         if host_config.readonly_paths.is_none() {
-            host_config.readonly_paths = paths(&READONLY_PATHS);
+            host_config.readonly_paths = Some(owned(&READONLY_PATHS));
         }
     }
     Ok(())
 }
-
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests {
@@ -430,6 +417,7 @@ mod tests {
             log_opts: &log_opts,
             init: false,
             hostname: "host",
+            thermal_throttle_paths: &[],
         };
         prepare(request, &image, "0123456789abcdef", &around)
     }

@@ -246,6 +246,7 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         log_opts: &shared.options.log_opts,
         init: shared.options.init,
         hostname: &shared.host.hostname,
+        thermal_throttle_paths: &shared.host.facts.thermal_throttle_paths,
     };
     let Prepared { config, host_config, mounts, policy, warnings } =
         create::prepare(request, image_config, &id, &around)?;

@@ -25,8 +25,8 @@ pub(super) const MOUNTS: [DefaultMount; 7] = [
     ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777"]),
 ];
 
-/// Paths hidden in a container that isn't privileged.
-pub(super) const MASKED_PATHS: [&str; 12] = [
+/// Paths hidden in a container that isn't privileged; those of the host's own in [`crate::HostFacts::thermal_throttle_paths`] come on top.
+pub const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -42,7 +42,7 @@ pub(super) const MASKED_PATHS: [&str; 12] = [
 ];
 
 /// Paths made read-only in a container that isn't privileged.
-pub(super) const READONLY_PATHS: [&str; 5] =
+pub const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Device rules after "nothing is allowed": whether, major, minor of a character device.

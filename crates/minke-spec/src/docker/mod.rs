@@ -8,7 +8,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use defaults::{PATH, SHM_SIZE};
+pub use defaults::{MASKED_PATHS, PATH, READONLY_PATHS, SHM_SIZE};
 pub use settings::*;
 
 use std::collections::HashMap;
