@@ -368,7 +368,7 @@ impl Owner {
                 Effect::ArmBackoff(delay) => self.backoff = Some(Box::pin(tokio::time::sleep(delay))),
                 Effect::CancelBackoff => self.backoff = None,
                 Effect::Teardown(generation) => {
-                    teardown::after_run(&self.shared, &self.record, generation).await
+                    teardown::after_run(&self.shared, &self.record, generation);
                 }
                 Effect::Persist => {
                     if let Err(error) = self.persist().await {

@@ -117,16 +117,18 @@ async fn kill_all(group: &Group) {
 /// Kills and releases what a run that nobody knows of may have left.
 pub async fn discard(shared: &Arc<Shared>, record: &Record, generation: u64) {
     kill_all(&shared.group(record, generation)).await;
-    after_run(shared, record, generation).await;
+    after_run(shared, record, generation);
 }
 
-/// Releases what a run held in the kernel. A control group that is still in use is removed later.
-pub async fn after_run(shared: &Arc<Shared>, record: &Record, generation: u64) {
+/// Releases what a run held in the kernel, in the background: the next run has groups of its own, and nobody waits for these.
+pub fn after_run(shared: &Arc<Shared>, record: &Record, generation: u64) {
     let group = shared.group(record, generation);
-    let left = tokio::task::spawn_blocking(move || group.remove()).await.unwrap_or_default();
-    if !left.is_empty() {
-        tokio::spawn(remove_later(left));
-    }
+    tokio::spawn(async move {
+        let left = tokio::task::spawn_blocking(move || group.remove()).await.unwrap_or_default();
+        if !left.is_empty() {
+            remove_later(left).await;
+        }
+    });
 }
 
 async fn remove_later(mut group: Group) {
