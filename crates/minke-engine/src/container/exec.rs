@@ -138,8 +138,9 @@ async fn plan(
     let shared = &engine.shared;
     let paths = shared.paths(&view.record.id);
     let user = user::resolve(&exec.settings.user, view.record.group_add(), &root)?;
-    let settings =
-        launch::container_settings(shared, &view.record, view.lifecycle.generation, &root, &paths)?;
+    // Of the container's own settings the process alone counts: its mounts and devices are there already.
+    let start = launch::start_of(shared, &view.record, view.lifecycle.generation, &paths, user.clone());
+    let settings = settings::without_mounts(&view.record, start)?;
     minke_spec::docker::plan_exec(
         &settings::of_exec(&exec.settings, user),
         &settings,

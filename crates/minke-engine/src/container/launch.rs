@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_model::{Context as _, Error, ErrorKind, Result};
-use minke_spec::docker::ContainerSettings;
+use minke_spec::docker::{ContainerSettings, ProcessUser};
 use minke_spec::plan::{CgroupPlan, StartPlan};
 use minke_spec::shim::{ErrorCode, Reply, Request, ShimError, StartRequest, Started, Stdio};
 use minke_store::RootFs;
@@ -189,23 +189,38 @@ fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
     mount.context("error creating overlay mount")
 }
 
+/// What a start decides, but for the host's devices, which only a privileged container's own start needs.
+pub fn start_of<'a>(
+    shared: &Shared,
+    record: &Record,
+    generation: u64,
+    paths: &'a ContainerPaths,
+    user: ProcessUser,
+) -> settings::Start<'a> {
+    settings::Start {
+        user,
+        paths,
+        cgroup_path: shared.cgroup_path(record, generation),
+        no_new_privileges: shared.options.no_new_privileges,
+        host_devices: Vec::new(),
+        root_path: String::new(),
+    }
+}
+
 /// The settings that a run of the container has.
-pub fn container_settings(
+fn container_settings(
     shared: &Shared,
     record: &Record,
     generation: u64,
     root: &OwnedFd,
     paths: &ContainerPaths,
 ) -> Result<ContainerSettings> {
-    let start = settings::Start {
-        user: user::resolve(&record.config.user, record.group_add(), root)?,
-        paths,
-        cgroup_path: shared.cgroup_path(record, generation),
-        no_new_privileges: shared.options.no_new_privileges,
-        host_devices: if record.host_config.privileged { super::devices::of_host() } else { Vec::new() },
-        root_path: String::new(),
-    };
-    settings::of(record, start)
+    let user = user::resolve(&record.config.user, record.group_add(), root)?;
+    let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
+    settings::of(
+        record,
+        settings::Start { host_devices, ..start_of(shared, record, generation, paths, user) },
+    )
 }
 
 /// Reads a small file below a container's root, wherever its links lead; `None` where there is none.

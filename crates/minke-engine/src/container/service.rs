@@ -13,7 +13,7 @@ use super::handle::{Command, Container, View};
 use super::lifecycle::{Lifecycle, State};
 use super::owner::{self, Found};
 use super::record::Record;
-use super::{attach, inspect, list, names, settings};
+use super::{attach, inspect, launch, list, names, settings};
 use crate::engine::{Shared, random_hex};
 use crate::log::LogOptions;
 use crate::time::parse_query_time;
@@ -278,14 +278,7 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
 /// Compiles the start plan once, so that what can't be started isn't created.
 fn check_plan(shared: &Shared, record: &Record) -> Result<()> {
     let paths = shared.paths(&record.id);
-    let start = settings::Start {
-        user: Default::default(),
-        paths: &paths,
-        cgroup_path: shared.cgroup_path(record, 1),
-        no_new_privileges: shared.options.no_new_privileges,
-        host_devices: Vec::new(),
-        root_path: String::new(),
-    };
+    let start = launch::start_of(shared, record, 1, &paths, Default::default());
     let settings = settings::without_mounts(record, start)?;
     minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters).map(|_| ())
 }
