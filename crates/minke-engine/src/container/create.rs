@@ -62,6 +62,9 @@ pub fn prepare(
     let mut config = request.config;
     let mut host_config = request.host_config.unwrap_or_default();
     let mut warnings = Vec::new();
+    if let Some(path) = config.volumes.iter().flatten().map(|(path, _)| path).next() {
+        return Err(named_volume(path));
+    }
     merge_image(&mut config, image);
     if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
         return Err(Error::invalid("no command specified"));
@@ -447,7 +450,7 @@ mod tests {
         fn host(request: &mut ContainerCreateRequest) -> &mut HostConfig {
             request.host_config.get_or_insert_default()
         }
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (|request| host(request).memory = 1 << 20, "Minimum memory limit allowed is 6MB"),
             (
                 |request| host(request).nano_cpus = 3_000_000_000,
@@ -469,6 +472,12 @@ mod tests {
                 "Duplicate mount point: /x",
             ),
             (|request| host(request).network_mode = "mynet".into(), "network mynet not found"),
+            (
+                |request| {
+                    request.config.volumes.get_or_insert_default().insert("/data".into(), Default::default());
+                },
+                "volume \"/data\": this version of minke has no volumes; give a directory of the host as an absolute path",
+            ),
             (
                 |request| host(request).links = Some(vec!["x".into()]),
                 "HostConfig.Links is not offered by this version of minke: leave it out",
