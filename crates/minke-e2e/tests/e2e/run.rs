@@ -65,7 +65,8 @@ fn the_container_has_its_own_namespaces() {
         assert_eq!(inside.lines().count(), 5);
         assert!(inside.lines().all(|line| !host.iter().any(|host| host == line)), "{inside}");
         assert_eq!(rig.ok("run --rm busybox sh -c 'echo $$'"), "1");
-        assert_eq!(rig.ok("run --rm busybox sh -c 'ls -d /proc/[0-9]* | wc -l'").trim(), "3");
+        // The shell alone: in a pipeline the first program may look before the second is there.
+        assert_eq!(rig.ok("run --rm busybox sh -c 'set -- /proc/[0-9]*; echo $#'"), "1");
     });
 }
 
