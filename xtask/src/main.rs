@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci | tidy | e2e | bench | dist`.
+//! The project's own commands: `cargo xtask ci | tidy | e2e | bench | parity | dist`.
 //!
 //! Owns: the order of the checks, and the checks that no other tool makes. Never: is needed to build the product.
 
@@ -6,6 +6,7 @@ mod bench;
 mod bench_rows;
 mod ci;
 mod e2e;
+mod parity;
 mod run;
 mod tidy;
 
@@ -19,6 +20,7 @@ cargo xtask e2e [OPTION]... [FILTER] the end-to-end tests, as root (by sudo wher
     --engine minke|dockerd           the engine to test (minke)
     --client minke|docker            one command line only
 cargo xtask bench [ROW]...           our figures beside docker's, podman's and crun's; writes docs/bench.md where all rows run
+cargo xtask parity [PROGRAM]         what of Docker's flags and endpoints is there; writes docs/parity.md
 cargo xtask dist                     the program as it is shipped, in target/dist";
 
 fn main() -> std::process::ExitCode {
@@ -40,6 +42,7 @@ fn command() -> Result<()> {
         Some("tidy") => tidy::check(),
         Some("e2e") => e2e::run(&e2e::Options::parse(rest)?),
         Some("bench") => bench::run(rest),
+        Some("parity") => parity::run(rest),
         Some("dist") => run::cargo(&["build", "--profile", "dist", "--locked"]),
         Some("help" | "-h" | "--help") => {
             println!("{USAGE}");
