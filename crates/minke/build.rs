@@ -51,6 +51,15 @@ fn main() {
     std::fs::copy(&built, &image).unwrap_or_else(|error| panic!("copying {}: {error}", built.display()));
     println!("cargo::rustc-env=MINKE_SHIM_IMAGE={}", image.display());
     println!("cargo::rustc-env=MINKE_BUILD_TIME={}", build_time());
+    at_a_fixed_address();
+}
+
+/// The program is linked to be loaded at one address: 31,000 relocations and the pages that they write to are what a short
+/// command would spend most of its time on.
+fn at_a_fixed_address() {
+    if variable("CARGO_CFG_TARGET_OS") == "linux" && variable("CARGO_CFG_TARGET_ENV") == "gnu" {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
+    }
 }
 
 /// The time of this build, or the one that a reproducible build is told to take.

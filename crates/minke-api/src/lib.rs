@@ -17,6 +17,7 @@ pub mod json;
 pub mod network;
 pub mod omit;
 pub mod query;
+pub mod run;
 pub mod stream;
 pub mod system;
 pub mod time;

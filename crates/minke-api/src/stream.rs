@@ -27,6 +27,8 @@ pub enum Frame {
     Exit = 16,
     /// The client has typed the detach keys; only where our own client asked for it.
     Detached = 17,
+    /// What was made could not be started; the payload says why. Only by [`crate::run`].
+    NotStarted = 18,
 }
 
 impl Frame {
@@ -39,6 +41,7 @@ impl Frame {
             3 => Self::SystemError,
             16 => Self::Exit,
             17 => Self::Detached,
+            18 => Self::NotStarted,
             _ => return None,
         })
     }

@@ -1,6 +1,8 @@
 //! A terminal or a pipe joined to a container's streams: output out, input in, signals and window sizes passed on, until the
 //! process ends, the user detaches, or the connection does.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 
 use bytes::Bytes;
@@ -26,6 +28,8 @@ const ENDING: [i32; 4] = [SIGHUP, 2, 3, 15];
 /// What a container is told of: all that can be caught but those about children, pipes and this program's own faults.
 const PROXIED: [i32; 13] = [SIGHUP, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, 24, SIGWINCH];
 const RESIZE_TRIES: u64 = 10;
+/// How long who wants this program to end waits for an engine that doesn't answer.
+const ENDING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the streams belong to.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ pub struct Manner {
 }
 
 /// Why the joining ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The process ended with this code.
     Exit(i32),
@@ -63,27 +67,34 @@ pub enum Ended {
     Closed,
     /// This program was asked to end.
     Signal(i32),
+    /// The process could not be started, for this reason.
+    NotStarted(String),
 }
 
 /// Joins until something ends.
 ///
 /// # Errors
 /// The connection failed, or the engine reported a failure in the stream.
-pub async fn join(client: &Client, connection: Hijacked, manner: Manner, signals: Signals) -> Result<Ended> {
+pub async fn join(
+    client: &Client,
+    connection: &mut Hijacked,
+    manner: &Manner,
+    signals: Signals,
+) -> Result<Ended> {
     let raw = (manner.tty && manner.stdin).then(RawMode::enter).flatten();
     stdio::flush();
     let keys = manner.tty.then(|| manner.detach_keys.clone());
     let ended = tokio::select! {
         biased;
-        ended = show(connection.reader) => ended,
-        ended = feed(connection.writer, manner.stdin, keys) => Ok(ended),
-        ended = watch_signals(client, &manner, signals) => Ok(ended),
+        ended = show(&mut connection.reader) => ended,
+        ended = feed(&mut connection.writer, manner.stdin, keys) => Ok(ended),
+        ended = watch_signals(client, manner, signals) => Ok(ended),
     };
     drop(raw);
     ended
 }
 
-async fn show(mut reader: HijackedReader) -> Result<Ended> {
+async fn show(reader: &mut HijackedReader) -> Result<Ended> {
     let lost =
         |error: io::Error| Error::system("the connection to the container was lost").with_source(error);
     loop {
@@ -93,6 +104,7 @@ async fn show(mut reader: HijackedReader) -> Result<Ended> {
             Some(Output::Stderr(bytes)) => (Sink::Stderr, bytes),
             Some(Output::Exit(code)) => return Ok(Ended::Exit(code)),
             Some(Output::Detached) => return Ok(Ended::Detached),
+            Some(Output::NotStarted(message)) => return Ok(Ended::NotStarted(message)),
             Some(Output::Failed(message)) => {
                 return Err(Error::system(format!("error from daemon in stream: {message}")));
             }
@@ -107,7 +119,7 @@ async fn show(mut reader: HijackedReader) -> Result<Ended> {
 }
 
 /// Passes input on; gives back only when the user detaches.
-async fn feed(mut writer: HijackedWriter, stdin: bool, mut keys: Option<DetachKeys>) -> Ended {
+async fn feed(writer: &mut HijackedWriter, stdin: bool, mut keys: Option<DetachKeys>) -> Ended {
     if stdin {
         let mut input = tokio::io::stdin();
         let mut buffer = vec![0; INPUT_BYTES];
@@ -133,7 +145,11 @@ async fn feed(mut writer: HijackedWriter, stdin: bool, mut keys: Option<DetachKe
 }
 
 /// Signals to this program, caught from the moment this is made.
-pub struct Signals(mpsc::Receiver<i32>);
+pub struct Signals {
+    caught: mpsc::Receiver<i32>,
+    /// Those that came before anybody could be told.
+    early: VecDeque<i32>,
+}
 
 impl Signals {
     /// Catches what `manner` passes on or must see; to be made before a container starts, so that none is missed.
@@ -146,7 +162,37 @@ impl Signals {
             (true, None) => &[SIGHUP, 2, 3, 15, SIGWINCH],
             (false, None) => &[],
         };
-        listen(wanted).map(Self)
+        Ok(Self { caught: listen(wanted)?, early: VecDeque::new() })
+    }
+
+    /// Waits for `work`, an answer of the engine that says whom signals go to. They are kept meanwhile; one that ends programs
+    /// ends this one, by its number, if there is no answer soon.
+    pub async fn kept_during<T>(&mut self, work: impl Future<Output = T>) -> std::result::Result<T, i32> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = work.as_mut() => Ok(done),
+            number = self.keep_until_ending() => {
+                tokio::time::timeout(ENDING_PATIENCE, work).await.map_err(|_| number)
+            }
+        }
+    }
+
+    async fn keep_until_ending(&mut self) -> i32 {
+        while let Some(number) = self.caught.recv().await {
+            self.early.push_back(number);
+            if ENDING.contains(&number) {
+                return number;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn next(&mut self) -> Option<i32> {
+        match self.early.pop_front() {
+            Some(number) => Some(number),
+            None => self.caught.recv().await,
+        }
     }
 }
 
@@ -169,7 +215,7 @@ async fn watch_signals(client: &Client, manner: &Manner, mut signals: Signals) -
         first_resize(client, &manner.target).await;
     }
     loop {
-        let Some(number) = signals.0.recv().await else { return std::future::pending().await };
+        let Some(number) = signals.next().await else { return std::future::pending().await };
         match manner.proxied() {
             _ if manner.tty && number == SIGWINCH => {
                 resize(client, &manner.target, 0).await.unwrap_or_default()

@@ -44,8 +44,15 @@ impl Session {
         Ok(request.resolve(&env, &self.config)?)
     }
 
-    /// The engine; connects, and starts it where that is due.
+    /// The engine; connects, starts it where that is due, and agrees on a version.
     pub async fn client(&self) -> Result<&Client, Failure> {
+        let client = self.connected().await?;
+        client.agree().await?;
+        Ok(client)
+    }
+
+    /// As [`Session::client`], for a command whose first request does without a version.
+    pub async fn connected(&self) -> Result<&Client, Failure> {
         self.client.get_or_try_init(|| self.connect()).await
     }
 

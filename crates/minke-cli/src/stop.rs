@@ -65,6 +65,7 @@ impl DaemonStop {
         let request = minke_client::HostRequest { hosts, ..Default::default() };
         let endpoint = request.resolve(&|_| None, &Config::default())?;
         let client = Client::connect(endpoint, &Config::default(), Introduction::default()).await?;
+        client.agree().await?;
         let running = client.container_list(&ContainerListQuery::default()).await?;
         let query = ContainerStopQuery::default();
         let stops = running.iter().map(|container| client.container_stop(&container.id, &query));

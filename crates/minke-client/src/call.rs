@@ -10,6 +10,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use minke_api::run::{MINKE_RUN_HEADER, RunAnswer, RunMode};
 use minke_api::stream::{MINKE_STREAM_HEADER, MULTIPLEXED_STREAM};
 use minke_api::{ApiVersion, ErrorResponse, Operation, ToQuery};
 use minke_model::{Context as _, Error, ErrorKind, Result};
@@ -34,6 +35,7 @@ pub(crate) struct Call<'a> {
     query: String,
     body: Payload,
     upgrade: bool,
+    run: Option<RunMode>,
 }
 
 enum Payload {
@@ -61,11 +63,22 @@ impl<'a> Call<'a> {
             query: String::new(),
             body: Payload::None,
             upgrade: false,
+            run: None,
         }
     }
 
     pub(crate) fn query(mut self, query: &impl ToQuery) -> Self {
         self.query = query.query_string();
+        self
+    }
+
+    /// Adds the parameters of a further query.
+    pub(crate) fn more_query(mut self, query: &impl ToQuery) -> Self {
+        let more = query.query_string();
+        if !self.query.is_empty() && !more.is_empty() {
+            self.query.push('&');
+        }
+        self.query.push_str(&more);
         self
     }
 
@@ -129,12 +142,26 @@ impl<'a> Call<'a> {
         } else {
             Framing::Multiplexed
         };
-        let upgraded = hyper::upgrade::on(response).await.context("the engine's connection")?;
-        drop(sender);
-        let parts = upgraded
-            .downcast::<TokioIo<Stream>>()
-            .map_err(|_| Error::system("the engine's connection is of an unknown kind"))?;
-        Ok(Hijacked::new(parts.io.into_inner(), parts.read_buf, framing))
+        take_over(response, sender, framing).await
+    }
+
+    /// What was made, and the streams of what is being started for it, if the engine knows how to do both at once. Speaks the
+    /// engine's own newest version where none is agreed on, and learns it.
+    pub(crate) async fn run(mut self, mode: RunMode) -> Result<(RunAnswer, Option<Hijacked>)> {
+        self.run = Some(mode);
+        self.upgrade = mode == RunMode::Attach;
+        let client = self.client;
+        let (response, sender) = self.send().await?;
+        client.learn(newest_version(&response));
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let bytes = read_whole(response.into_body()).await?;
+            client.pool.give_back(sender).await;
+            return Ok((decode(&bytes)?, None));
+        }
+        let made = response.headers().get(MINKE_RUN_HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
+        let made = RunAnswer { started: true, ..decode(made)? };
+        let stream = take_over(response, sender, Framing::WithExit).await?;
+        Ok((made, Some(stream)))
     }
 
     async fn send(mut self) -> Result<(Response<Incoming>, Sender)> {
@@ -178,6 +205,9 @@ impl<'a> Call<'a> {
             request =
                 request.header(HeaderName::from_static(MINKE_STREAM_HEADER), HeaderValue::from_static("1"));
         }
+        if let Some(mode) = self.run {
+            request = request.header(HeaderName::from_static(MINKE_RUN_HEADER), mode.as_str());
+        }
         let (content_type, body) = match std::mem::replace(&mut self.body, Payload::None) {
             Payload::None => (None, Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync()),
             Payload::Json(bytes) => {
@@ -193,18 +223,30 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The connection itself, after a 101.
+async fn take_over(response: Response<Incoming>, sender: Sender, framing: Framing) -> Result<Hijacked> {
+    let upgraded = hyper::upgrade::on(response).await.context("the engine's connection")?;
+    drop(sender);
+    let parts = upgraded
+        .downcast::<TokioIo<Stream>>()
+        .map_err(|_| Error::system("the engine's connection is of an unknown kind"))?;
+    Ok(Hijacked::new(parts.io.into_inner(), parts.read_buf, framing))
+}
+
+/// The newest version of the engine that has answered.
+fn newest_version(response: &Response<Incoming>) -> ApiVersion {
+    let version = response.headers().get("api-version").and_then(|value| value.to_str().ok());
+    version.and_then(|text| text.parse().ok()).unwrap_or(ApiVersion::MIN)
+}
+
 /// Asks for the engine's newest version, without a prefix in the path.
 pub(crate) async fn ping(client: &Client) -> Result<ApiVersion> {
     let call = Call::new(client, Operation::SystemPing, "");
     let (response, sender) = call.send().await?;
-    let version = response
-        .headers()
-        .get("api-version")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok());
+    let version = newest_version(&response);
     read_whole(response.into_body()).await?;
     client.pool.give_back(sender).await;
-    Ok(version.unwrap_or(ApiVersion::MIN))
+    Ok(version)
 }
 
 impl Client {

@@ -30,7 +30,7 @@ pub struct Introduction {
 
 impl Client {
     /// Connects. The version is the one given, or the newest where nobody named a host (that engine came with this
-    /// program); else the engine is asked by one `_ping` and the lower of both is spoken.
+    /// program); else it isn't known yet: see [`Client::agree`].
     ///
     /// # Errors
     /// Nobody listens there (see [`crate::is_absent`]), the caller may not connect, or TLS fails.
@@ -49,13 +49,26 @@ impl Client {
         };
         let sender = client.pool.open().await?;
         client.pool.give_back(sender).await;
-        let version = match introduction.version {
-            Some(version) => version,
-            None if ours => ApiVersion::MAX,
-            None => ApiVersion::MAX.negotiate(call::ping(&client).await.context("error during connect")?),
-        };
-        let _ = client.version.set(version);
+        if let Some(version) = introduction.version.or(ours.then_some(ApiVersion::MAX)) {
+            let _ = client.version.set(version);
+        }
         Ok(client)
+    }
+
+    /// Asks an engine whose version isn't known for it by one `_ping`; the lower of both is spoken from then on.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn agree(&self) -> Result<()> {
+        if self.version().is_none() {
+            self.learn(call::ping(self).await.context("error during connect")?);
+        }
+        Ok(())
+    }
+
+    /// The engine has said what its newest version is.
+    pub(crate) fn learn(&self, theirs: ApiVersion) {
+        let _ = self.version.set(ApiVersion::MAX.negotiate(theirs));
     }
 
     /// The version spoken, once it is known.

@@ -8,6 +8,7 @@ use minke_api::container::{
     ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerWaitResponse,
     KillQuery, LogsQuery, ResizeQuery, WaitQuery,
 };
+use minke_api::run::{RunAnswer, RunMode};
 use minke_model::{Error, ErrorKind, Result};
 
 use crate::call::{Chunks, JsonLines};
@@ -40,6 +41,25 @@ impl Client {
         request: &ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse> {
         self.call(ContainerCreate, "").query(query).json(request)?.value().await
+    }
+
+    /// Creates a container and starts it; `attach` says how its streams are joined first, if they are. What the engine has
+    /// not done of it ([`RunAnswer::started`]) is left to be asked for.
+    ///
+    /// # Errors
+    /// As [`Client::container_create`]; that it could not be started is no error.
+    pub async fn container_run(
+        &self,
+        query: &ContainerCreateQuery,
+        request: &ContainerCreateRequest,
+        attach: Option<&AttachQuery>,
+    ) -> Result<(RunAnswer, Option<Hijacked>)> {
+        let mode = if attach.is_some() { RunMode::Attach } else { RunMode::Detach };
+        let call = self.call(ContainerCreate, "").query(query).json(request)?;
+        match attach {
+            Some(attach) => call.more_query(attach).run(mode).await,
+            None => call.run(mode).await,
+        }
     }
 
     /// Describes a container.

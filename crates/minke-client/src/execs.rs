@@ -3,6 +3,7 @@
 use minke_api::Operation::*;
 use minke_api::container::ResizeQuery;
 use minke_api::exec::{ExecCreateRequest, ExecInspect as ExecState, ExecStartRequest, IdResponse};
+use minke_api::run::{RunAnswer, RunMode};
 use minke_model::Result;
 
 use crate::{Client, Hijacked};
@@ -15,6 +16,20 @@ impl Client {
     pub async fn exec_create(&self, container: &str, request: &ExecCreateRequest) -> Result<String> {
         let answer: IdResponse = self.call(ContainerExec, container).json(request)?.value().await?;
         Ok(answer.id)
+    }
+
+    /// Prepares a further process and starts it, with its streams unless `mode` says otherwise. What the engine has not done
+    /// of it ([`RunAnswer::started`]) is left to be asked for.
+    ///
+    /// # Errors
+    /// As [`Client::exec_create`] and [`Client::exec_start`].
+    pub async fn exec_run(
+        &self,
+        container: &str,
+        request: &ExecCreateRequest,
+        mode: RunMode,
+    ) -> Result<(RunAnswer, Option<Hijacked>)> {
+        self.call(ContainerExec, container).json(request)?.run(mode).await
     }
 
     /// Starts an exec and takes over its streams.

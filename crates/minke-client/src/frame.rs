@@ -5,7 +5,7 @@
 //! kind       0 0 0   length, big-endian   payload
 //! ```
 //! Kinds 0 to 3 are Docker's (stdin, stdout, stderr, system error). An engine of ours that was asked by `Minke-Stream: 1`
-//! adds 16 (exit; the code as a big-endian i32) and 17 (detached; empty). A frame's payload is passed on in parts as it
+//! adds 16 (exit; the code as a big-endian i32), 17 (detached; empty) and, by [`minke_api::run`], 18 (not started; the reason). A frame's payload is passed on in parts as it
 //! comes: its length is never trusted with memory.
 
 use std::io;
@@ -42,6 +42,8 @@ pub enum Output {
     Exit(i32),
     /// The detach keys were typed.
     Detached,
+    /// The process could not be started, for this reason.
+    NotStarted(String),
 }
 
 /// Cuts a stream of bytes into [`Output`].
@@ -142,6 +144,7 @@ fn message(kind: u8, payload: &[u8]) -> io::Result<Output> {
         (3, _) => Ok(Output::Failed(String::from_utf8_lossy(payload).into_owned())),
         (16, Ok(code)) => Ok(Output::Exit(i32::from_be_bytes(code))),
         (17, _) => Ok(Output::Detached),
+        (18, _) => Ok(Output::NotStarted(String::from_utf8_lossy(payload).into_owned())),
         _ => Err(invalid(kind)),
     }
 }

@@ -78,6 +78,11 @@ impl Hijacked {
         Self { reader: FrameReader::new(reader, already_read, framing), writer: HijackedWriter(writer) }
     }
 
+    /// Reads on until the engine has nothing more to say: by [`minke_api::run`] everybody can see the end then.
+    pub async fn ended(&mut self) {
+        while let Ok(Some(_)) = self.reader.next().await {}
+    }
+
     /// Whether the exit code comes on this connection.
     pub fn reports_exit(&self) -> bool {
         self.reader.framing() == Framing::WithExit

@@ -36,7 +36,11 @@ impl Fake {
     }
 
     async fn client(&self, implicit: bool) -> Client {
-        Client::connect(self.endpoint(implicit), &Config::default(), Introduction::default()).await.unwrap()
+        let client = Client::connect(self.endpoint(implicit), &Config::default(), Introduction::default())
+            .await
+            .unwrap();
+        client.agree().await.unwrap();
+        client
     }
 
     fn endpoint(&self, implicit: bool) -> Endpoint {
@@ -173,10 +177,9 @@ async fn a_wait_is_registered_before_its_answer_comes() {
 #[tokio::test]
 async fn an_absent_engine_is_told_from_one_that_fails() {
     let fake = Fake::start(vec![answer("503 Service Unavailable", "", "{\"message\":\"later\"}")]);
-    let failing = Client::connect(fake.endpoint(false), &Config::default(), Introduction::default())
-        .await
-        .err()
-        .unwrap();
+    let failing =
+        Client::connect(fake.endpoint(false), &Config::default(), Introduction::default()).await.unwrap();
+    let failing = failing.agree().await.unwrap_err();
     assert!(!is_absent(&failing));
     let mut endpoint = fake.endpoint(false);
     endpoint.host = Host::Unix(fake.directory.path().join("nobody"));
@@ -192,4 +195,42 @@ async fn a_connection_that_the_engine_closed_is_replaced() {
     for _ in 0..2 {
         client.container_list(&ContainerListQuery::default()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_container_is_run_by_one_request_where_the_engine_knows_how() {
+    let fake = Fake::start(vec![answer(
+        "101 UPGRADED",
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nApi-Version: 1.55\r\nMinke-Run: {\"Id\":\"ab\",\"Warnings\":[\"w\"]}\r\n",
+        "\x01\0\0\0\0\0\0\x02hi\x10\0\0\0\0\0\0\x04\0\0\0\x07",
+    )]);
+    let client =
+        Client::connect(fake.endpoint(false), &Config::default(), Introduction::default()).await.unwrap();
+    let attach = AttachQuery { stream: true, stdout: true, ..AttachQuery::default() };
+    let query = ContainerCreateQuery { name: "n".into(), ..ContainerCreateQuery::default() };
+    let (made, stream) =
+        client.container_run(&query, &ContainerCreateRequest::default(), Some(&attach)).await.unwrap();
+    assert_eq!((made.id.as_str(), made.started, &made.warnings[..]), ("ab", true, &["w".to_string()][..]));
+    let mut stream = stream.unwrap();
+    assert_eq!(stream.reader.next().await.unwrap(), Some(Output::Stdout("hi".into())));
+    assert_eq!(stream.reader.next().await.unwrap(), Some(Output::Exit(7)));
+    assert_eq!(fake.request_lines(), ["POST /containers/create?name=n&stream=1&stdout=1"]);
+    assert_eq!(client.version(), Some(minke_api::ApiVersion::MAX));
+}
+
+#[tokio::test]
+async fn an_engine_that_only_makes_the_container_leaves_the_rest_to_be_asked_for() {
+    let made = "{\"Id\":\"ab\",\"Warnings\":[]}";
+    let fake = Fake::start(vec![
+        answer("201 Created", "Api-Version: 1.41\r\n", made),
+        answer("204 No Content", "", ""),
+    ]);
+    let client =
+        Client::connect(fake.endpoint(false), &Config::default(), Introduction::default()).await.unwrap();
+    let query = ContainerCreateQuery::default();
+    let (made, stream) =
+        client.container_run(&query, &ContainerCreateRequest::default(), None).await.unwrap();
+    assert!(!made.started && stream.is_none());
+    client.container_start(&made.id, &ContainerStartQuery::default()).await.unwrap();
+    assert_eq!(fake.request_lines(), ["POST /containers/create", "POST /v1.41/containers/ab/start"]);
 }

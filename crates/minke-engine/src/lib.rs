@@ -20,6 +20,7 @@ mod stream;
 mod system;
 mod time;
 
+pub use container::run::RunSession;
 pub use engine::Engine;
 pub use log::LogStream;
 pub use options::{Build, EngineOptions};

@@ -18,8 +18,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use minke_api::ApiVersion;
+use minke_api::run::{MINKE_RUN_HEADER, RunAnswer, RunMode};
 use minke_api::stream::{MINKE_STREAM_HEADER, MULTIPLEXED_STREAM, RAW_STREAM};
-use minke_engine::{Attachment, ExecSession};
+use minke_engine::{Attachment, ExecSession, RunSession};
 use minke_model::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -50,6 +51,16 @@ impl Session for Attachment {
 
     async fn connect(self, socket: OwnedFd, prefix: Bytes) -> Result<()> {
         Attachment::connect(self, socket, prefix).await
+    }
+}
+
+impl Session for RunSession {
+    fn tty(&self) -> bool {
+        false
+    }
+
+    async fn connect(self, socket: OwnedFd, prefix: Bytes) -> Result<()> {
+        RunSession::connect(self, socket, prefix).await
     }
 }
 
@@ -94,6 +105,22 @@ impl ClientSide {
 /// Whether the client asks for the frames of our own command line.
 pub fn wants_exit_frames(headers: &HeaderMap) -> bool {
     headers.get(MINKE_STREAM_HEADER).is_some_and(|value| value == "1")
+}
+
+/// What our own client asks to be done with what it makes, if its connection can become the stream where that is needed.
+pub fn run_mode(request: &Request) -> Option<RunMode> {
+    let mode = RunMode::parse(request.header(MINKE_RUN_HEADER))?;
+    let can = mode == RunMode::Detach || (request.upgrade.is_some() && wants_exit_frames(&request.headers));
+    can.then_some(mode)
+}
+
+/// As [`answer`], and says what has been made.
+pub fn answer_run(client: ClientSide, made: &RunAnswer, session: impl Session) -> Result<Response> {
+    let made = serde_json::to_vec(made).context("what was made")?;
+    let made = HeaderValue::from_bytes(&made).context("what was made")?;
+    let mut answer = answer(client, session)?;
+    answer.headers_mut().insert(MINKE_RUN_HEADER, made);
+    Ok(answer)
 }
 
 /// Answers with the connection itself and gives it to the session once the answer is out.

@@ -177,6 +177,13 @@ pub fn close_gently(socket: OwnedFd) {
     while matches!(crate::descriptor::read(&socket, &mut sink), Ok(Some(count)) if count > 0) {}
 }
 
+/// Closes one's own hold on a socket that others may hold too, without the peer's unread bytes making an error of it.
+pub fn close_ours(socket: OwnedFd) {
+    let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Read);
+    let mut sink = [0u8; 512];
+    while matches!(crate::descriptor::read(&socket, &mut sink), Ok(Some(count)) if count > 0) {}
+}
+
 /// Ends a stream's direction towards the peer.
 pub fn end_output(socket: impl AsFd) {
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);

@@ -2,6 +2,7 @@
 
 use minke_api::container::ResizeQuery;
 use minke_api::exec::*;
+use minke_api::run::RunAnswer;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Reply, Request};
 
@@ -62,6 +63,22 @@ impl Engine {
         let exec = self.begin(id, request)?;
         let tty = exec.settings.tty && !exit_frames;
         Ok(ExecSession { tty, engine: self.clone(), exec, exit_frames })
+    }
+
+    /// Prepares an exec that is started when its client is joined to it, for one request of our own client.
+    pub fn exec_run(&self, reference: &str, request: ExecCreateRequest) -> Result<(RunAnswer, ExecSession)> {
+        let start = ExecStartRequest { tty: request.tty, ..ExecStartRequest::default() };
+        let id = self.exec_create(reference, request)?.id;
+        let session = self.exec_start(&id, &start, true)?;
+        Ok((RunAnswer { id, ..RunAnswer::default() }, session))
+    }
+
+    /// Prepares an exec whose streams are nobody's and starts it.
+    pub async fn exec_run_detached(&self, reference: &str, request: ExecCreateRequest) -> Result<RunAnswer> {
+        let start = ExecStartRequest { tty: request.tty, ..ExecStartRequest::default() };
+        let id = self.exec_create(reference, request)?.id;
+        self.exec_start_detached(&id, &start).await?;
+        Ok(RunAnswer { id, started: true, ..RunAnswer::default() })
     }
 
     /// `POST /exec/{id}/start` with `Detach`.

@@ -31,6 +31,7 @@ pub mod paths;
 pub mod reconcile;
 pub mod record;
 pub mod registry;
+pub mod run;
 mod service;
 mod settings;
 mod shims;

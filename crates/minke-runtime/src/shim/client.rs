@@ -36,6 +36,8 @@ pub struct Client {
     sent: usize,
     hung_up: bool,
     ending: bool,
+    /// The exit code is among what it is sent: it needs no end of the stream to know the end.
+    told_exit: bool,
     registered: Option<u32>,
 }
 
@@ -71,6 +73,7 @@ impl Client {
             sent: 0,
             hung_up: false,
             ending: false,
+            told_exit: false,
             registered: None,
         })
     }
@@ -130,6 +133,7 @@ impl Client {
         }
         if let Some(frame) = code.and_then(|code| frame::exit(self.framing, code)) {
             self.queue.extend_from_slice(&frame);
+            self.told_exit = true;
         }
         self.finish();
     }
@@ -186,9 +190,12 @@ impl Client {
         update(epoll, &self.socket, &mut self.registered, wanted, token);
     }
 
-    /// Closes its socket, so that the client reads all that was sent and then the end.
+    /// Closes its socket, so that the client reads all that was sent and then the end; a client that has been told the exit
+    /// code may be kept waiting for the end of the stream by an engine that holds the connection too.
     pub fn close(self, epoll: &Epoll) {
-        channel::close_gently(self.leave(epoll));
+        let told_exit = self.told_exit;
+        let socket = self.leave(epoll);
+        if told_exit { channel::close_ours(socket) } else { channel::close_gently(socket) }
     }
 
     /// Lets go of its socket, whose connection stays.

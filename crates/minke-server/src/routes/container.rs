@@ -3,6 +3,7 @@
 use http::StatusCode;
 use minke_api::adapt::Adapt as _;
 use minke_api::container::{AttachQuery, ContainerConfig, ContainerCreateRequest, WaitQuery};
+use minke_api::run::RunMode;
 use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use minke_api::{ApiVersion, json};
 use minke_model::{Error, Result};
@@ -31,8 +32,19 @@ pub async fn create(mut request: Request) -> Result<Response> {
     if body.config == ContainerConfig::default() {
         return Err(Error::invalid("Config cannot be empty in order to create a container"));
     }
-    let created = request.engine.container_create(&query, body).await?;
-    let mut answer = response::json(&created);
+    match hijack::run_mode(&request) {
+        None => created(&request.engine.container_create(&query, body).await?),
+        Some(RunMode::Detach) => created(&request.engine.container_run_detached(&query, body).await?),
+        Some(RunMode::Attach) => {
+            let session = request.engine.container_run(&query, &request.query()?, body).await?;
+            let made = session.answer.clone();
+            hijack::answer_run(ClientSide::of(request), &made, session)
+        }
+    }
+}
+
+fn created(made: &impl serde::Serialize) -> Result<Response> {
+    let mut answer = response::json(made);
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use minke_api::exec::{ExecCreateRequest, ExecStartRequest};
+use minke_api::run::RunMode;
 use minke_model::Result;
 
 use crate::hijack::{self, ClientSide};
@@ -10,8 +11,18 @@ use crate::response::{self, Response};
 
 pub async fn create(mut request: Request) -> Result<Response> {
     let body: ExecCreateRequest = request.json().await?;
-    let created = request.engine.exec_create(&request.parameter, body)?;
-    let mut answer = response::json(&created);
+    match hijack::run_mode(&request) {
+        None => created(&request.engine.exec_create(&request.parameter, body)?),
+        Some(RunMode::Detach) => created(&request.engine.exec_run_detached(&request.parameter, body).await?),
+        Some(RunMode::Attach) => {
+            let (made, session) = request.engine.exec_run(&request.parameter, body)?;
+            hijack::answer_run(ClientSide::of(request), &made, session)
+        }
+    }
+}
+
+fn created(made: &impl serde::Serialize) -> Result<Response> {
+    let mut answer = response::json(made);
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }

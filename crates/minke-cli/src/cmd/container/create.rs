@@ -89,6 +89,42 @@ pub async fn make(
     flags: &ContainerFlags,
     request: &ContainerCreateRequest,
 ) -> Result<String, Failure> {
+    check(session, flags)?;
+    let client = session.client().await?;
+    let made = match client.container_create(&create_query(flags), request).await {
+        Ok(made) => made,
+        Err(error) => return Err(explain(session, flags, &request.config.image, error)),
+    };
+    warn(session, &made.warnings);
+    if !flags.cidfile.is_empty() {
+        fs::write(&flags.cidfile, &made.id).map_err(|error| {
+            refused(
+                session,
+                Error::system(format!(
+                    "failed to create the container ID file: open {}: {}",
+                    flags.cidfile,
+                    reason(&error)
+                )),
+            )
+        })?;
+    }
+    Ok(made.id)
+}
+
+/// The parameters of the request that makes a container.
+pub fn create_query(flags: &ContainerFlags) -> ContainerCreateQuery {
+    ContainerCreateQuery { name: flags.name.clone(), ..ContainerCreateQuery::default() }
+}
+
+/// Says what the engine warns of.
+pub fn warn(session: &Session, warnings: &[String]) {
+    for warning in warnings {
+        session.complain(format_args!("WARNING: {warning}"));
+    }
+}
+
+/// Refuses what needs no engine to be refused.
+pub fn check(session: &Session, flags: &ContainerFlags) -> Result<(), Failure> {
     if !flags.cidfile.is_empty() && fs::metadata(&flags.cidfile).is_ok() {
         let message = format!(
             "container ID file found, make sure the other container isn't running or delete {}",
@@ -105,32 +141,11 @@ pub async fn make(
             ),
         ));
     }
-    let client = session.client().await?;
-    let query = ContainerCreateQuery { name: flags.name.clone(), ..ContainerCreateQuery::default() };
-    let made = match client.container_create(&query, request).await {
-        Ok(made) => made,
-        Err(error) => return Err(explain_missing_image(session, flags, &request.config.image, error)),
-    };
-    for warning in &made.warnings {
-        session.complain(format_args!("WARNING: {warning}"));
-    }
-    if !flags.cidfile.is_empty() {
-        fs::write(&flags.cidfile, &made.id).map_err(|error| {
-            refused(
-                session,
-                Error::system(format!(
-                    "failed to create the container ID file: open {}: {}",
-                    flags.cidfile,
-                    reason(&error)
-                )),
-            )
-        })?;
-    }
-    Ok(made.id)
+    Ok(())
 }
 
-/// Says how an image that is not there can be brought in.
-fn explain_missing_image(session: &Session, flags: &ContainerFlags, image: &str, error: Error) -> Failure {
+/// Why a container could not be made; for an image that is not there, how it can be brought in.
+pub fn explain(session: &Session, flags: &ContainerFlags, image: &str, error: Error) -> Failure {
     if error.kind() != ErrorKind::NotFound || !error.message().to_lowercase().contains("no such image") {
         return refused(session, error);
     }

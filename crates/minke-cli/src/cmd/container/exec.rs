@@ -2,6 +2,7 @@
 
 use clap::Args;
 use minke_api::exec::{ExecCreateRequest, ExecStartRequest};
+use minke_api::run::{RunAnswer, RunMode};
 use minke_model::env as variables;
 
 use super::create::read_file;
@@ -59,20 +60,27 @@ impl Verb for Exec {
         let keys = detach_keys(session, &self.detach_keys)?;
         let console_size = if self.tty { terminal::size() } else { None };
         let request = self.request(&arguments[1..], console_size, session)?;
-        let client = session.client().await?;
-        let exec = client.exec_create(&arguments[0], &request).await?;
+        let client = session.connected().await?;
+        let mode = if self.detach { RunMode::Detach } else { RunMode::Attach };
+        let (RunAnswer { id: exec, started, .. }, stream) =
+            client.exec_run(&arguments[0], &request, mode).await?;
         let start = ExecStartRequest { detach: self.detach, tty: self.tty, console_size };
         if self.detach {
-            client.exec_start_detached(&exec, &start).await?;
+            if !started {
+                client.exec_start_detached(&exec, &start).await?;
+            }
             return Ok(exit::SUCCESS);
         }
-        let connection = client.exec_start(&exec, &start).await.map_err(|error| {
-            session.complain(&error);
-            match exit::of_start_failure(&error.to_string()) {
-                exit::REFUSED => Failure::Code(exit::FAILURE),
-                code => Failure::Code(code),
-            }
-        })?;
+        let mut connection = match stream {
+            Some(stream) => stream,
+            None => client.exec_start(&exec, &start).await.map_err(|error| {
+                session.complain(&error);
+                match exit::of_start_failure(&error.to_string()) {
+                    exit::REFUSED => Failure::Code(exit::FAILURE),
+                    code => Failure::Code(code),
+                }
+            })?,
+        };
         let manner = Manner {
             target: Target::Exec(exec.clone()),
             tty: self.tty,
@@ -82,7 +90,7 @@ impl Verb for Exec {
             detach_keys: keys,
         };
         let signals = Signals::catch(&manner)?;
-        match attached::join(client, connection, manner, signals).await? {
+        match attached::join(client, &mut connection, &manner, signals).await? {
             Ended::Closed => {
                 let code = client.exec_inspect(&exec).await?.exit_code.unwrap_or(0);
                 Ok(i32::try_from(code).unwrap_or(exit::FAILURE))

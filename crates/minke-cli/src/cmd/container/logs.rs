@@ -66,7 +66,7 @@ impl Verb for Logs {
                 Output::Failed(message) => {
                     return Err(Failure::Plain(format!("error from daemon in stream: {message}")));
                 }
-                Output::Exit(_) | Output::Detached => continue,
+                Output::Exit(_) | Output::Detached | Output::NotStarted(_) => continue,
             };
             if attached::write(sink, bytes).await.is_err() {
                 return Ok(exit::of_signal(13));

@@ -1,15 +1,16 @@
 //! `run`: makes a container, joins its streams, starts it, and ends with its exit code. The order is what matters: the streams
 //! are joined before the start, so that no byte is lost, and where the engine does not report the exit on them, the wait is
-//! registered before the start too.
+//! registered before the start too. An engine of ours does all of it for one request.
 
 use std::time::Duration;
 
 use clap::Args;
-use minke_api::container::{AttachQuery, ContainerStartQuery, WaitQuery};
+use minke_api::container::{AttachQuery, ContainerCreateRequest, ContainerStartQuery, WaitQuery};
+use minke_api::run::RunAnswer;
 use minke_client::{Client, Hijacked, PendingExit};
 use minke_model::{Error, ErrorKind};
 
-use super::create::{make, plan, refused};
+use super::create::{check, create_query, explain, make, plan, refused, warn};
 use super::flags::{ContainerFlags, NOT_OFFERED};
 use crate::attached::{self, Ended, Manner, Signals, Target};
 use crate::detach::DetachKeys;
@@ -55,7 +56,6 @@ impl Verb for Run {
             return Err(Failure::Plain("the input device is not a TTY".into()));
         }
         let keys = detach_keys(session, &self.detach_keys)?;
-        let id = make(session, &self.flags, &request).await?;
         let query = AttachQuery {
             detach_keys: if self.detach_keys.is_empty() {
                 session.config.detach_keys.clone()
@@ -69,20 +69,106 @@ impl Verb for Run {
             ..AttachQuery::default()
         };
         let manner = Manner {
-            target: Target::Container(id.clone()),
+            target: Target::Container(String::new()),
             tty: self.flags.tty,
             stdin,
             sig_proxy: self.sig_proxy,
             redraw: false,
             detach_keys: keys,
         };
-        if self.detach {
-            start(session, &id).await.map_err(|error| start_failure(session, error))?;
-            session.print(format!("{id}\n"))?;
-            return Ok(exit::SUCCESS);
+        match (self.detach, self.flags.cidfile.is_empty()) {
+            (true, at_once) => self.run_detached(session, &request, at_once).await,
+            (false, true) => self.run_at_once(session, &request, &query, manner).await,
+            // The file is there, or the failure to write it, before anything runs.
+            (false, false) => {
+                let id = make(session, &self.flags, &request).await?;
+                run_attached(session, &id, &query, (manner, None), self.flags.rm).await
+            }
         }
-        run_attached(session, &id, &query, manner, self.flags.rm).await
     }
+}
+
+impl Run {
+    async fn run_detached(
+        &self,
+        session: &Session,
+        request: &ContainerCreateRequest,
+        at_once: bool,
+    ) -> Outcome {
+        let made = match at_once {
+            false => RunAnswer { id: make(session, &self.flags, request).await?, ..RunAnswer::default() },
+            true => {
+                check(session, &self.flags)?;
+                session.connected().await?;
+                let made = self.ask(session, request, None).await;
+                made.map_err(|error| explain(session, &self.flags, &request.config.image, error))?.0
+            }
+        };
+        warn(session, &made.warnings);
+        match made {
+            RunAnswer { started: true, ref start_error, .. } if !start_error.is_empty() => {
+                return Err(start_failure(session, as_told(start_error)));
+            }
+            RunAnswer { started: false, ref id, .. } => {
+                start(session, id).await.map_err(|error| start_failure(session, error))?;
+            }
+            _ => {}
+        }
+        session.print(format!("{}\n", made.id))?;
+        Ok(exit::SUCCESS)
+    }
+
+    /// The whole run by one request, which becomes the stream.
+    async fn run_at_once(
+        &self,
+        session: &Session,
+        request: &ContainerCreateRequest,
+        query: &AttachQuery,
+        mut manner: Manner,
+    ) -> Outcome {
+        check(session, &self.flags)?;
+        session.connected().await?;
+        // Whom they are for isn't known yet, but none may be missed.
+        let mut signals = Signals::catch(&manner)?;
+        let asked = match signals.kept_during(self.ask(session, request, Some(query))).await {
+            Ok(asked) => asked,
+            Err(number) => return Ok(exit::of_signal(number)),
+        };
+        let (made, stream) =
+            asked.map_err(|error| explain(session, &self.flags, &request.config.image, error))?;
+        warn(session, &made.warnings);
+        manner.target = Target::Container(made.id.clone());
+        let Some(mut connection) = stream else {
+            return run_attached(session, &made.id, query, (manner, Some(signals)), self.flags.rm).await;
+        };
+        let client = session.engine();
+        match attached::join(client, &mut connection, &manner, signals).await? {
+            Ended::NotStarted(reason) => Err(start_failure(session, as_told(&reason))),
+            Ended::Exit(code) => {
+                // The stream ends when the engine knows of the end; a removal takes as long as it takes.
+                let patience = if self.flags.rm { Duration::MAX } else { SETTLE_PATIENCE };
+                let _ = tokio::time::timeout(patience, connection.ended()).await;
+                Ok(code)
+            }
+            Ended::Closed => Ok(code_of(ask_exit(client, None, &made.id).await?)),
+            ended => Ok(code_of(ended)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        session: &Session,
+        request: &ContainerCreateRequest,
+        attach: Option<&AttachQuery>,
+    ) -> Result<(RunAnswer, Option<Hijacked>), Error> {
+        let client = session.engine();
+        client.container_run(&create_query(&self.flags), request, attach).await
+    }
+}
+
+/// A reason that came beside an answer, in the words of a refusal.
+fn as_told(reason: &str) -> Error {
+    Error::system(format!("Error response from daemon: {reason}"))
 }
 
 /// How long the engine may take to hear of an end.
@@ -108,15 +194,19 @@ async fn run_attached(
     session: &Session,
     id: &str,
     query: &AttachQuery,
-    manner: Manner,
+    (mut manner, signals): (Manner, Option<Signals>),
     remove: bool,
 ) -> Outcome {
     let client = session.engine();
+    manner.target = Target::Container(id.to_string());
     let condition = if remove { "removed" } else { "next-exit" };
     let connection =
         client.container_attach(id, query, manner.tty).await.map_err(|error| refused(session, error))?;
     let reported = connection.reports_exit();
-    let signals = Signals::catch(&manner)?;
+    let signals = match signals {
+        Some(signals) => signals,
+        None => Signals::catch(&manner)?,
+    };
     let pending = if reported {
         None
     } else {
@@ -131,7 +221,7 @@ async fn run_attached(
     }
     let removal = if reported && remove { wait(client, id, condition).await.ok() } else { None };
     let outcome = finish(client, connection, (manner, signals), pending, id).await?;
-    match (outcome, removal) {
+    match (&outcome, removal) {
         (Ended::Exit(_), Some(removal)) => {
             let _ = removal.exit_code().await;
         }
@@ -159,15 +249,19 @@ async fn wait(client: &Client, id: &str, condition: &str) -> Result<PendingExit,
 /// Joins the streams until the end, and finds the exit code where it did not come with them.
 pub async fn finish(
     client: &Client,
-    connection: Hijacked,
+    mut connection: Hijacked,
     (manner, signals): (Manner, Signals),
     pending: Option<PendingExit>,
     id: &str,
 ) -> Result<Ended, Failure> {
-    match attached::join(client, connection, manner, signals).await? {
-        Ended::Closed => {}
-        ended => return Ok(ended),
+    match attached::join(client, &mut connection, &manner, signals).await? {
+        Ended::Closed => ask_exit(client, pending, id).await,
+        ended => Ok(ended),
     }
+}
+
+/// Asks for the exit code that did not come on the stream.
+async fn ask_exit(client: &Client, pending: Option<PendingExit>, id: &str) -> Result<Ended, Failure> {
     let pending = match pending {
         Some(pending) => pending,
         None => wait(client, id, "not-running").await.map_err(|error| lost(&error))?,
@@ -192,5 +286,6 @@ pub fn code_of(ended: Ended) -> i32 {
         Ended::Exit(code) => code,
         Ended::Closed | Ended::Detached => exit::SUCCESS,
         Ended::Signal(number) => exit::of_signal(number),
+        Ended::NotStarted(_) => exit::REFUSED,
     }
 }
