@@ -111,6 +111,8 @@ table! {
     ContainerStop Post "/containers/{id}/stop" Container Empty;
     ContainerRestart Post "/containers/{id}/restart" Container Empty;
     ContainerKill Post "/containers/{id}/kill" Container Empty;
+    ContainerPause Post "/containers/{id}/pause" Container Empty;
+    ContainerUnpause Post "/containers/{id}/unpause" Container Empty;
     ContainerRename Post "/containers/{id}/rename" Container Empty;
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;

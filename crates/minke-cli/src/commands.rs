@@ -60,6 +60,7 @@ pub const COMMANDS: &[Row] = &[
     row::<container::kill::Kill>(&["kill", "container kill"]),
     row::<image::load::Load>(&["load", "image load"]),
     row::<container::logs::Logs>(&["logs", "container logs"]),
+    row::<container::pause::Pause>(&["pause", "container pause"]),
     row::<container::rename::Rename>(&["rename", "container rename"]),
     row::<container::stop::Restart>(&["restart", "container restart"]),
     row::<container::rm::Remove>(&["rm", "container rm", "container remove"]),
@@ -68,6 +69,7 @@ pub const COMMANDS: &[Row] = &[
     row::<container::start::Start>(&["start", "container start"]),
     row::<container::stop::Stop>(&["stop", "container stop"]),
     row::<image::tag::Tag>(&["tag", "image tag"]),
+    row::<container::pause::Unpause>(&["unpause", "container unpause"]),
     row::<container::wait::Wait>(&["wait", "container wait"]),
 ];
 

@@ -114,6 +114,22 @@ impl Client {
         self.call(ContainerKill, container).query(query).done().await
     }
 
+    /// Lets all processes of a container stand still.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it does not run or is paused already.
+    pub async fn container_pause(&self, container: &str) -> Result<()> {
+        self.call(ContainerPause, container).done().await
+    }
+
+    /// Lets all processes of a paused container go on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it is not paused.
+    pub async fn container_unpause(&self, container: &str) -> Result<()> {
+        self.call(ContainerUnpause, container).done().await
+    }
+
     /// Gives a container another name.
     ///
     /// # Errors

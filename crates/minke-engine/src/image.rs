@@ -430,14 +430,7 @@ fn config(document: &minke_model::image::ImageConfig) -> ImageConfig {
         labels: config.labels.unwrap_or_default(),
         stop_signal: config.stop_signal,
         args_escaped: config.args_escaped,
-        healthcheck: config.healthcheck.map(|probe| minke_api::container::HealthConfig {
-            test: probe.test,
-            interval: probe.interval,
-            timeout: probe.timeout,
-            start_period: probe.start_period,
-            start_interval: probe.start_interval,
-            retries: probe.retries,
-        }),
+        healthcheck: config.healthcheck.map(crate::container::probe_of_image),
         on_build: config.on_build.unwrap_or_default(),
         shell: config.shell,
     }

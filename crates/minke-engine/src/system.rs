@@ -71,19 +71,23 @@ impl Engine {
     pub async fn info(&self) -> Result<SystemInfo> {
         let shared = &self.shared;
         let host = &shared.host;
-        let mut counts = BTreeMap::from([("running", 0i64), ("stopped", 0)]);
+        let mut counts = BTreeMap::from([("running", 0i64), ("paused", 0), ("stopped", 0)]);
         for container in shared.containers.all() {
-            let running =
-                matches!(container.view().lifecycle.state, State::Running(_) | State::Restarting(_));
-            *counts.entry(if running { "running" } else { "stopped" }).or_default() += 1;
+            let state = match container.view().lifecycle.state {
+                State::Running(_) | State::Restarting(_) => "running",
+                State::Paused(_) => "paused",
+                _ => "stopped",
+            };
+            *counts.entry(state).or_default() += 1;
         }
         let (operating_system, os_version) = os_release();
         let runtime = RuntimeInfo { path: "minke".into(), ..RuntimeInfo::default() };
         let file = |path: &str| std::fs::read_to_string(path).map(|text| text.trim() == "1").unwrap_or(false);
         Ok(SystemInfo {
             id: shared.id.clone(),
-            containers: counts["running"] + counts["stopped"],
+            containers: counts.values().sum(),
             containers_running: counts["running"],
+            containers_paused: counts["paused"],
             containers_stopped: counts["stopped"],
             images: shared.store.images().len() as i64,
             driver: shared.store.snapshot_kind().driver_name().into(),

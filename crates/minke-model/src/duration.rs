@@ -61,6 +61,37 @@ pub fn parse_nanos(text: &str) -> Result<i64> {
     Ok(if negative { -exact } else { exact })
 }
 
+/// Prints a length of time in Go's notation: `1.5s`, `2m0s`, `100ms`.
+pub fn render_go(length: Duration) -> String {
+    let nanos = length.as_nanos();
+    let decimal = |unit: u128| {
+        let text = format!("{}.{:0width$}", nanos / unit, nanos % unit, width = unit.ilog10() as usize);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match nanos {
+        0 => "0s".into(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(1_000_000)),
+        _ => {
+            let (hours, minutes) = (length.as_secs() / 3600, length.as_secs() / 60 % 60);
+            let rest = render_seconds(length.as_secs() % 60, length.subsec_nanos());
+            match (hours, minutes) {
+                (0, 0) => rest,
+                (0, _) => format!("{minutes}m{rest}"),
+                _ => format!("{hours}h{minutes}m{rest}"),
+            }
+        }
+    }
+}
+
+fn render_seconds(seconds: u64, nanos: u32) -> String {
+    match nanos {
+        0 => format!("{seconds}s"),
+        _ => format!("{seconds}.{}s", format!("{nanos:09}").trim_end_matches('0')),
+    }
+}
+
 fn unit_nanos(unit: &str, text: &str) -> Result<i64> {
     Ok(match unit {
         "ns" => 1,
@@ -99,6 +130,22 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(render_human(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn gos_duration_notation_is_written() {
+        for (nanos, expected) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (100_000_000, "100ms"),
+            (1_000_000_000, "1s"),
+            (1_050_000_000, "1.05s"),
+            (120_000_000_000, "2m0s"),
+            (3_661_500_000_000, "1h1m1.5s"),
+        ] {
+            assert_eq!(render_go(Duration::from_nanos(nanos)), expected);
         }
     }
 

@@ -27,6 +27,8 @@ pub mod bpf;
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
+mod freezer;
+#[cfg(feature = "std")]
 pub mod host;
 #[cfg(feature = "std")]
 pub mod lock;

@@ -126,9 +126,11 @@ pub fn merge_image(config: &mut ContainerConfig, image: &image::ContainerConfig)
     if config.stop_timeout.is_none() {
         config.stop_timeout = image.stop_timeout;
     }
+    super::health::merge(config, image);
 }
 
 fn check_config(config: &ContainerConfig) -> Result<()> {
+    super::health::check(config)?;
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return Err(Error::invalid(format!(
             "the working directory '{}' is invalid, it needs to be an absolute path",

@@ -124,5 +124,5 @@ enum Condition {
 
 /// Whether a wait for "not running" goes on.
 fn is_active(lifecycle: &Lifecycle) -> bool {
-    matches!(lifecycle.state, State::Running(_) | State::Restarting(_) | State::Starting { .. })
+    lifecycle.run().is_some() || matches!(lifecycle.state, State::Restarting(_) | State::Starting { .. })
 }

@@ -38,6 +38,11 @@ pub async fn connect(session: ExecSession, socket: OwnedFd, prefix: Bytes) -> Re
     }
 }
 
+/// Starts an exec whose output goes to a socket of the engine itself.
+pub async fn attached(engine: &Engine, exec: &Exec, request: AttachRequest, socket: &OwnedFd) -> Result<()> {
+    start(engine, exec, Some((request, socket))).await.map_err(|failure| failure.error)
+}
+
 /// Starts an exec whose streams are nobody's.
 pub async fn detached(engine: &Engine, exec: Exec) -> Result<()> {
     start(engine, &exec, None).await.map_err(|failure| failure.error)

@@ -7,6 +7,8 @@ use minke_model::{Error, Result};
 use minke_spec::shim::{Reply, Request};
 
 use super::exec as run;
+use super::handle::View;
+use super::lifecycle::State;
 use super::service::resize;
 use crate::engine::random_hex;
 use crate::exec::{Exec, ExecSettings, ExecState};
@@ -18,9 +20,7 @@ impl Engine {
     pub fn exec_create(&self, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
         let container = self.shared.containers.resolve(reference)?;
         let view = container.view();
-        if !view.is_running() {
-            return Err(Error::conflict(format!("container {} is not running", view.record.id)));
-        }
+        check_active(&view)?;
         let command = request.cmd.unwrap_or_default();
         if command.is_empty() {
             return Err(Error::invalid("No exec command specified"));
@@ -90,9 +90,7 @@ impl Engine {
     fn begin(&self, id: &str, request: &ExecStartRequest) -> Result<Exec> {
         let exec = self.shared.execs.find(id)?;
         let container = self.shared.containers.resolve(&exec.container_id)?;
-        if !container.view().is_running() {
-            return Err(Error::conflict(format!("container {} is not running", exec.container_id)));
-        }
+        check_active(&container.view())?;
         let mut exec = self.shared.execs.begin(id)?;
         if let Some(size) = size(request.console_size) {
             exec.settings.console_size = Some(size);
@@ -160,6 +158,21 @@ async fn state_now(shim: &ShimConnection, exec: &Exec) -> ExecState {
     match ended {
         Some((_, pid, Some(code))) => ExecState::Exited { pid: *pid, code: *code },
         _ => exec.state,
+    }
+}
+
+/// Whether one more process can be run in a container.
+fn check_active(view: &View) -> Result<()> {
+    let id = &view.record.id;
+    match view.lifecycle.state {
+        State::Running(_) => Ok(()),
+        State::Paused(_) => {
+            Err(Error::conflict(format!("Container {id} is paused, unpause the container before exec")))
+        }
+        State::Restarting(_) => {
+            Err(Error::conflict(format!("Container {id} is restarting, wait until the container is running")))
+        }
+        _ => Err(Error::conflict(format!("container {id} is not running"))),
     }
 }
 

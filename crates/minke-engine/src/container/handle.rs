@@ -92,6 +92,10 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },
+    /// Let its processes stand still.
+    Pause(oneshot::Sender<Result<()>>),
+    /// Let them go on.
+    Unpause(oneshot::Sender<Result<()>>),
     /// Attach a client, now or at the next start.
     Attach(PendingAttach, oneshot::Sender<Result<()>>),
 }
@@ -150,6 +154,17 @@ impl Refusal {
             Refusal::Running => Error::conflict(format!(
                 "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
             )),
+            Refusal::Restarting if action == "pause" => {
+                Error::conflict(format!("Container {id} is restarting, wait until the container is running"))
+            }
+            Refusal::Paused if action == "pause" => {
+                Error::conflict(format!("Container {id} is already paused"))
+            }
+            Refusal::Paused if action == "remove" => Error::conflict(format!(
+                "cannot remove container \"/{name}\": container is paused and must be unpaused first"
+            )),
+            Refusal::Paused => Error::conflict("cannot start a paused container, try unpause instead"),
+            Refusal::NotPaused => Error::conflict(format!("Container {id} is not paused")),
             Refusal::Restarting => Error::conflict(format!(
                 "cannot remove container \"/{name}\": container is restarting: stop the container before removing or force remove"
             )),

@@ -7,13 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use minke_api::Time;
 use minke_api::container::{
-    ContainerInspect, ContainerState, ContainerSummary, DriverData, HostConfigSummary, NetworkSettingsSummary,
+    ContainerInspect, ContainerState, ContainerSummary, DriverData, HealthSummary, HostConfigSummary,
+    NetworkSettingsSummary,
 };
 use minke_api::network::{EndpointSettings, NetworkSettings};
 use minke_model::duration;
 use minke_store::RootFs;
 
 use super::handle::View;
+use super::health::Health;
 use super::lifecycle::State;
 use super::paths::ContainerPaths;
 use super::record::Record;
@@ -24,6 +26,7 @@ pub fn status_word(state: &State) -> &'static str {
         State::Created => "created",
         State::Starting { before } => status_word(before),
         State::Running(_) => "running",
+        State::Paused(_) => "paused",
         State::Restarting(_) => "restarting",
         State::Exited(_) => "exited",
         State::Removing => "removing",
@@ -48,7 +51,11 @@ pub fn status_sentence(view: &View, now: Timestamp) -> String {
             };
             status_sentence(&before, now)
         }
-        State::Running(run) => format!("Up {}", since(run.started_at)),
+        State::Running(run) => match &view.lifecycle.health {
+            None => format!("Up {}", since(run.started_at)),
+            Some(health) => format!("Up {} ({})", since(run.started_at), health.status.remark()),
+        },
+        State::Paused(run) => format!("Up {} (Paused)", since(run.started_at)),
         State::Restarting(exit) => format!("Restarting ({}) {} ago", exit.code, since(exit.finished_at)),
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since(exit.finished_at)),
         State::Removing => "Removal In Progress".into(),
@@ -64,7 +71,7 @@ fn state(view: &View) -> ContainerState {
     ContainerState {
         status: status_word(&lifecycle.state).into(),
         running: running.is_some() || restarting,
-        paused: false,
+        paused: matches!(lifecycle.state, State::Paused(_)),
         restarting,
         oom_killed: running.is_none() && exit.is_some_and(|exit| exit.oom_killed),
         dead: lifecycle.state == State::Dead,
@@ -77,7 +84,7 @@ fn state(view: &View) -> ContainerState {
         },
         started_at: lifecycle.started_at.map_or_else(Time::zero, Time::from),
         finished_at: exit.map_or_else(Time::zero, |exit| Time::from(exit.finished_at)),
-        health: None,
+        health: lifecycle.health.as_ref().map(Health::shown),
     }
 }
 
@@ -158,10 +165,24 @@ pub fn summary(view: &View, now: Timestamp) -> ContainerSummary {
             network_mode: record.host_config.network_mode.clone(),
             annotations: record.host_config.annotations.clone(),
         },
+        health: Some(health_summary(view)),
         network_settings: NetworkSettingsSummary { networks: networks(view) },
         mounts: record.mounts.clone(),
         ..ContainerSummary::default()
     }
+}
+
+fn health_summary(view: &View) -> HealthSummary {
+    let health = view.lifecycle.health.as_ref();
+    HealthSummary {
+        status: health_word(view).into(),
+        failing_streak: health.map_or(0, |health| health.failing_streak.into()),
+    }
+}
+
+/// What the probes say; `none` without any.
+pub fn health_word(view: &View) -> &'static str {
+    view.lifecycle.health.as_ref().map_or("none", |health| health.status.word())
 }
 
 /// The command as one line: arguments with a space are quoted as Docker quotes them.

@@ -8,6 +8,7 @@
 //!     |                  v                        |  | Exited, policy       v
 //!     '------------- Created/Exited           Launch '------> Restarting -> (Starting)
 //!                                                  BackoffElapsed
+//!  Running <- Paused / Unpaused -> Paused; a paused container runs for all others
 //!  any but Running: Remove -> Removing -> (gone)       Running: Remove{force} -> killed, then Removing
 //! ```
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use minke_model::restart_policy::RestartPolicy;
 use serde::{Deserialize, Serialize};
+
+use super::health::Health;
 
 /// The first delay before a container is restarted by its policy.
 pub const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -68,6 +71,8 @@ pub enum State {
     Removing,
     /// Could not be removed.
     Dead,
+    /// Its process runs, and all that is in it stands still.
+    Paused(Run),
 }
 
 /// What happens to a container.
@@ -83,6 +88,10 @@ pub enum Event {
     StopRequested,
     /// A client asks for the end and a new start after it.
     RestartRequested,
+    /// Its processes stand still.
+    Paused,
+    /// Its processes go on.
+    Unpaused,
     /// The process ended.
     Exited(Exit),
     /// The delay before a restart is over.
@@ -142,6 +151,9 @@ pub struct Lifecycle {
     /// Start it again as soon as it has ended, whatever its policy says.
     #[serde(default)]
     pub start_after_exit: bool,
+    /// What its probes have said, once it has run with any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// Why a step isn't possible in a state.
@@ -157,6 +169,10 @@ pub enum Refusal {
     Busy,
     /// The container doesn't run.
     NotRunning,
+    /// The container is paused.
+    Paused,
+    /// The container isn't paused.
+    NotPaused,
     /// The container is half removed.
     Dead,
 }
@@ -175,13 +191,14 @@ impl Lifecycle {
             started_at: None,
             remove_after_exit: false,
             start_after_exit: false,
+            health: None,
         }
     }
 
     /// The run that is going on.
     pub fn run(&self) -> Option<Run> {
         match self.state {
-            State::Running(run) => Some(run),
+            State::Running(run) | State::Paused(run) => Some(run),
             _ => None,
         }
     }
@@ -206,11 +223,16 @@ impl Lifecycle {
             Event::StartSucceeded(run) => {
                 next.state = State::Running(run);
                 next.started_at = Some(run.started_at);
+                if let Some(health) = &mut next.health {
+                    health.begin();
+                }
                 vec![Effect::Persist]
             }
             Event::StartFailed(exit) => next.on_start_failed(exit),
             Event::StopRequested => next.on_stop()?,
             Event::RestartRequested => next.on_restart()?,
+            Event::Paused => next.on_paused()?,
+            Event::Unpaused => next.on_unpaused()?,
             Event::Exited(exit) => next.on_exited(exit),
             Event::BackoffElapsed => next.on_backoff_elapsed(),
             Event::Remove { force } => next.on_remove(force)?,
@@ -229,6 +251,7 @@ impl Lifecycle {
             State::Created | State::Exited(_) => {}
             State::Restarting(_) => effects.push(Effect::CancelBackoff),
             State::Running(_) => return Err(Refusal::NotModified),
+            State::Paused(_) => return Err(Refusal::Paused),
             State::Starting { .. } | State::Removing => return Err(Refusal::Busy),
             State::Dead => return Err(Refusal::Dead),
         }
@@ -269,7 +292,7 @@ impl Lifecycle {
 
     fn on_stop(&mut self) -> Result<Vec<Effect>, Refusal> {
         match &self.state {
-            State::Running(_) => {
+            State::Running(_) | State::Paused(_) => {
                 self.stopped_by_client = true;
                 self.start_after_exit = false;
                 Ok(vec![])
@@ -292,8 +315,32 @@ impl Lifecycle {
         self.on_start()
     }
 
+    fn on_paused(&mut self) -> Result<Vec<Effect>, Refusal> {
+        match self.state {
+            State::Running(run) => self.state = State::Paused(run),
+            State::Paused(_) => return Err(Refusal::Paused),
+            State::Restarting(_) => return Err(Refusal::Restarting),
+            _ => return Err(Refusal::NotRunning),
+        }
+        self.probes_end();
+        Ok(vec![])
+    }
+
+    fn on_unpaused(&mut self) -> Result<Vec<Effect>, Refusal> {
+        let State::Paused(run) = self.state else { return Err(Refusal::NotPaused) };
+        self.state = State::Running(run);
+        Ok(vec![])
+    }
+
+    fn probes_end(&mut self) {
+        if let Some(health) = &mut self.health {
+            health.end();
+        }
+    }
+
     fn on_exited(&mut self, exit: Exit) -> Vec<Effect> {
         let mut effects = vec![Effect::Teardown(self.generation)];
+        self.probes_end();
         if std::mem::take(&mut self.start_after_exit) && !self.remove_after_exit {
             self.state = State::Exited(exit);
             self.restart_count = 0;
@@ -348,13 +395,14 @@ impl Lifecycle {
 
     fn on_remove(&mut self, force: bool) -> Result<Vec<Effect>, Refusal> {
         match &self.state {
-            State::Running(_) if force => {
+            State::Running(_) | State::Paused(_) if force => {
                 self.stopped_by_client = true;
                 self.remove_after_exit = true;
                 self.start_after_exit = false;
                 Ok(vec![Effect::Kill])
             }
             State::Running(_) => Err(Refusal::Running),
+            State::Paused(_) => Err(Refusal::Paused),
             State::Restarting(_) if !force => Err(Refusal::Restarting),
             State::Starting { .. } | State::Removing => Err(Refusal::Busy),
             State::Created | State::Exited(_) | State::Restarting(_) | State::Dead => {
@@ -382,149 +430,11 @@ impl Lifecycle {
                     self.launch(&mut effects);
                 }
             }
-            State::Created | State::Starting { .. } | State::Running(_) | State::Dead => {}
+            State::Created | State::Starting { .. } | State::Running(_) | State::Paused(_) | State::Dead => {}
         }
         effects
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn exit(code: i32) -> Exit {
-        Exit { code, finished_at: at(20), oom_killed: false, error: String::new() }
-    }
-
-    fn run(generation: u64) -> Run {
-        Run { generation, pid: 42, started_at: at(19) }
-    }
-
-    fn after(policy: RestartPolicy, events: &[Event]) -> (Lifecycle, Vec<Effect>) {
-        let mut lifecycle = Lifecycle::new(policy, false);
-        let mut last = Vec::new();
-        for event in events {
-            (lifecycle, last) = lifecycle.step(event.clone()).unwrap();
-        }
-        (lifecycle, last)
-    }
-
-    #[test]
-    fn a_container_without_policy_stays_exited() {
-        let (end, effects) =
-            after(RestartPolicy::No, &[Event::Start, Event::StartSucceeded(run(1)), Event::Exited(exit(3))]);
-        assert_eq!(end.state, State::Exited(exit(3)));
-        assert_eq!(effects, [Effect::Teardown(1), Effect::Persist]);
-    }
-
-    #[test]
-    fn always_restarts_with_doubling_delays() {
-        let mut lifecycle = after(RestartPolicy::Always, &[Event::Start]).0;
-        let mut delays = Vec::new();
-        for generation in 1..=12 {
-            lifecycle = lifecycle.step(Event::StartSucceeded(run(generation))).unwrap().0;
-            let (next, effects) = lifecycle.step(Event::Exited(exit(0))).unwrap();
-            let Some(Effect::ArmBackoff(delay)) = effects.last() else { panic!("no restart: {effects:?}") };
-            delays.push(delay.as_millis());
-            lifecycle = next.step(Event::BackoffElapsed).unwrap().0;
-        }
-        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
-        assert_eq!(lifecycle.restart_count, 12);
-    }
-
-    #[test]
-    fn on_failure_gives_up_after_its_count() {
-        let policy = RestartPolicy::OnFailure { maximum_retries: 1 };
-        let (end, _) = after(
-            policy,
-            &[
-                Event::Start,
-                Event::StartSucceeded(run(1)),
-                Event::Exited(exit(1)),
-                Event::BackoffElapsed,
-                Event::StartSucceeded(run(2)),
-                Event::Exited(exit(1)),
-            ],
-        );
-        assert_eq!(end.state, State::Exited(exit(1)));
-        assert_eq!(end.restart_count, 1);
-    }
-
-    #[test]
-    fn a_stopped_container_is_not_restarted_but_always_returns_with_the_engine() {
-        for (policy, returns) in [(RestartPolicy::Always, true), (RestartPolicy::UnlessStopped, false)] {
-            let (end, _) = after(
-                policy,
-                &[
-                    Event::Start,
-                    Event::StartSucceeded(run(1)),
-                    Event::StopRequested,
-                    Event::Exited(exit(143)),
-                ],
-            );
-            assert_eq!(end.state, State::Exited(exit(143)));
-            let (_, effects) = end.step(Event::EngineStarted).unwrap();
-            assert_eq!(effects.contains(&Effect::Launch), returns, "{policy:?}");
-        }
-    }
-
-    #[test]
-    fn forced_removal_kills_first() {
-        let (running, _) = after(RestartPolicy::Always, &[Event::Start, Event::StartSucceeded(run(1))]);
-        assert_eq!(running.step(Event::Remove { force: false }), Err(Refusal::Running));
-        let (dying, effects) = running.step(Event::Remove { force: true }).unwrap();
-        assert_eq!(effects, [Effect::Kill]);
-        let (_, effects) = dying.step(Event::Exited(exit(137))).unwrap();
-        assert_eq!(effects, [Effect::Teardown(1), Effect::Remove]);
-    }
-
-    /// Every sequence of up to six events: a launch is only asked for when nothing runs, and nothing is torn down twice.
-    #[test]
-    fn no_sequence_of_events_starts_two_runs() {
-        let events = [
-            Event::Start,
-            Event::StartSucceeded(run(1)),
-            Event::StartFailed(exit(127)),
-            Event::StopRequested,
-            Event::RestartRequested,
-            Event::Exited(exit(1)),
-            Event::BackoffElapsed,
-            Event::Remove { force: true },
-        ];
-        fn walk(lifecycle: &Lifecycle, alive: u8, depth: u8, events: &[Event]) {
-            if depth == 0 {
-                return;
-            }
-            for event in events {
-                let possible = match event {
-                    Event::StartSucceeded(_) | Event::StartFailed(_) => {
-                        matches!(lifecycle.state, State::Starting { .. })
-                    }
-                    Event::Exited(_) => lifecycle.run().is_some(),
-                    _ => true,
-                };
-                if !possible {
-                    continue;
-                }
-                let Ok((next, effects)) = lifecycle.step(event.clone()) else { continue };
-                let ended = matches!(event, Event::Exited(_) | Event::StartFailed(_)) as u8;
-                let launched = effects.iter().filter(|effect| **effect == Effect::Launch).count() as u8;
-                let alive = alive - ended + launched;
-                assert!(alive <= 1, "{lifecycle:?} {event:?} {effects:?}");
-                assert_eq!(matches!(next.state, State::Starting { .. } | State::Running(_)), alive == 1);
-                walk(&next, alive, depth - 1, events);
-            }
-        }
-        for policy in
-            [RestartPolicy::No, RestartPolicy::Always, RestartPolicy::OnFailure { maximum_retries: 2 }]
-        {
-            for auto_remove in [false, true] {
-                walk(&Lifecycle::new(policy, auto_remove), 0, 6, &events);
-            }
-        }
-    }
-}
+mod tests;

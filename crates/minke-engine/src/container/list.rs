@@ -7,7 +7,7 @@ use minke_model::{Error, Result};
 use regex_lite::Regex;
 
 use super::handle::View;
-use super::inspect::{status_word, summary};
+use super::inspect::{health_word, status_word, summary};
 
 const FILTERS: [&str; 16] = [
     "ancestor",
@@ -28,6 +28,7 @@ const FILTERS: [&str; 16] = [
     "volume",
 ];
 const STATUSES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 /// What a filter needs to know beyond the views.
 pub struct Lookup<'a> {
@@ -82,6 +83,14 @@ impl<'a> Chosen<'a> {
                 )));
             }
         }
+        for health in filters.values("health") {
+            if !HEALTHS.contains(&health) {
+                return Err(Error::invalid(format!(
+                    "invalid filter 'health={health}': invalid value for health ({health}): must be one of {}",
+                    HEALTHS.join(", ")
+                )));
+            }
+        }
         let names = filters
             .values("name")
             .map(|name| Regex::new(name).map_err(|_| Error::invalid(format!("invalid filter 'name={name}'"))))
@@ -128,7 +137,8 @@ impl<'a> Chosen<'a> {
             && (!filters.contains("network")
                 || filters.values("network").any(|name| name == record.network_name()))
             && (!filters.contains("volume") || self.has_mount(view))
-            && (!filters.contains("health") || filters.values("health").any(|health| health == "none"))
+            && (!filters.contains("health")
+                || filters.values("health").any(|health| health == health_word(view)))
             && (!filters.contains("publish") && !filters.contains("expose") || self.exposes(view))
             && (!filters.contains("is-task")
                 || filters.values("is-task").all(|value| matches!(value, "false" | "0")))

@@ -2,11 +2,14 @@
 //!
 //! | file | what it decides or does |
 //! |---|---|
-//! | `service`, `ending`, `exec_service` | the operations of the API |
+//! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
 //! | `create`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `lifecycle` | the state machine: pure |
+//! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
 //! | `launch`, `teardown`, `shims` | the effects: a start, the end of a run, of a container |
+//! | `probe` | one probe of a container's health |
+//! | `wish` | what was asked for, for an engine that comes after a crash |
 //! | `reconcile` | what an engine finds when it starts |
 //! | `inspect`, `list` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
@@ -19,6 +22,7 @@ mod etc;
 pub mod exec;
 mod exec_service;
 pub mod handle;
+mod health;
 mod inspect;
 mod launch;
 pub mod lifecycle;
@@ -28,6 +32,8 @@ mod mounts;
 mod names;
 mod owner;
 pub mod paths;
+mod pausing;
+mod probe;
 pub mod reconcile;
 pub mod record;
 pub mod registry;
@@ -38,3 +44,6 @@ mod shims;
 mod teardown;
 mod tell;
 mod user;
+mod wish;
+
+pub use health::from_image as probe_of_image;

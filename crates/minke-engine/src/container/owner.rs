@@ -9,19 +9,25 @@ use std::time::Duration;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Event as ShimProtocolEvent, Request};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::handle::{Command, Container, PendingAttach, View};
 use super::launch::{self, Launched};
 use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
 use super::record::Record;
-use super::teardown;
+use super::wish::Wish;
+use super::{health, teardown};
 use crate::engine::Shared;
-use crate::shim::connection::{RequestError, ShimConnection, ShimEvent};
+use crate::shim::connection::{ShimConnection, ShimEvent};
 
-const SIGKILL: i32 = 9;
 /// How long a new start waits for the last run's shim, which may still serve slow clients.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
+
+mod checkup;
+mod ending;
+mod pausing;
+
+use checkup::{Checkup, Turn};
 
 /// A container's owner.
 pub struct Owner {
@@ -36,6 +42,10 @@ pub struct Owner {
     last_exit: Option<Exit>,
     stop_deadline: Option<Pin<Box<Sleep>>>,
     backoff: Option<Pin<Box<Sleep>>>,
+    /// How its health is probed, if at all.
+    probing: Option<Arc<health::Settings>>,
+    /// The probing that goes on.
+    checkup: Option<Box<Checkup>>,
     pending: Vec<PendingAttach>,
     /// Who waits for the start that is going on.
     starters: Vec<oneshot::Sender<Result<()>>>,
@@ -70,6 +80,8 @@ pub struct Found {
     pub shim: Option<FoundShim>,
     /// What has happened to it that its owner must learn first.
     pub news: Vec<Event>,
+    /// What a client had asked the last engine for.
+    pub wish: Option<Wish>,
 }
 
 /// A shim that was started by an earlier engine.
@@ -100,7 +112,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
     let container = Container::new(record.id.clone(), sender, view_receiver, running_receiver);
     let mut owner = Owner {
         shared: shared.clone(),
-        record,
+        record: record.clone(),
         lifecycle: found.lifecycle,
         shim: found.shim.map(Shim::new),
         mailbox,
@@ -110,6 +122,8 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         last_exit,
         stop_deadline: None,
         backoff: None,
+        probing: health::Settings::of(&record.config).map(Arc::new),
+        checkup: None,
         pending: Vec::new(),
         starters: Vec::new(),
         answers: Vec::new(),
@@ -120,7 +134,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
     owner.publish();
     // Before its owner runs, which may remove it at once.
     shared.containers.insert(Arc::new(container));
-    tokio::spawn(owner.run(effects));
+    tokio::spawn(owner.run(effects, found.wish));
 }
 
 /// What an owner waits for.
@@ -129,11 +143,15 @@ enum Wake {
     Shim(ShimEvent),
     StopDeadline,
     Backoff,
+    Checkup(Turn),
 }
 
 impl Owner {
-    async fn run(mut self, effects: Vec<Effect>) {
+    async fn run(mut self, effects: Vec<Effect>, wish: Option<Wish>) {
         self.carry_out(effects).await;
+        if let Some(wish) = wish {
+            self.fulfil(wish).await;
+        }
         while !self.removed {
             match self.wait().await {
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -147,6 +165,7 @@ impl Owner {
                     self.backoff = None;
                     self.happen(Event::BackoffElapsed).await;
                 }
+                Wake::Checkup(turn) => self.check_up(turn).await,
             }
         }
     }
@@ -164,6 +183,7 @@ impl Owner {
             command = self.mailbox.recv() => Wake::Command(command),
             () = elapsed(&mut self.stop_deadline) => Wake::StopDeadline,
             () = elapsed(&mut self.backoff) => Wake::Backoff,
+            turn = checkup::next(&mut self.checkup) => Wake::Checkup(turn),
         }
     }
 
@@ -189,8 +209,17 @@ impl Owner {
                 let result = self.kill(signal).await;
                 answer(reply, result);
             }
+            Command::Pause(reply) => {
+                let result = self.pause().await;
+                answer(reply, result);
+            }
+            Command::Unpause(reply) => {
+                let result = self.unpause().await;
+                answer(reply, result);
+            }
             Command::Remove { force, reply } => match self.decide(Event::Remove { force }, "remove") {
                 Ok(effects) => {
+                    self.note(effects.contains(&Effect::Kill).then_some(ending::SIGKILL), None);
                     answer(reply, Ok(()));
                     self.carry_out(effects).await;
                 }
@@ -204,52 +233,6 @@ impl Owner {
                 let result = self.attach(pending).await;
                 answer(reply, result);
             }
-        }
-    }
-
-    async fn stop(&mut self, signal: i32, timeout_s: i64, restart: bool, reply: oneshot::Sender<Result<()>>) {
-        let running = self.lifecycle.run().is_some();
-        let event = if restart { Event::RestartRequested } else { Event::StopRequested };
-        let effects = match self.decide(event, "stop") {
-            Ok(effects) => effects,
-            Err(error) => return answer(reply, Err(error)),
-        };
-        if running {
-            self.emit("kill", &[("signal", signal.to_string())]);
-            let _ = self.signal(signal).await;
-            if timeout_s == 0 {
-                self.kill_now().await;
-            } else if timeout_s > 0 {
-                let deadline = Instant::now() + Duration::from_secs(timeout_s.unsigned_abs());
-                self.stop_deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
-            }
-            answer(reply, Ok(()));
-        } else if restart {
-            self.starters.push(reply);
-        } else {
-            // Whoever looks after the answer sees it stopped.
-            self.answers.push((reply, Ok(())));
-        }
-        self.carry_out(effects).await;
-    }
-
-    /// A signal from a client. As in Docker, one that is the container's stop signal, or any if it has none of its own,
-    /// counts as a wish to end it.
-    async fn kill(&mut self, signal: i32) -> Result<()> {
-        if self.lifecycle.run().is_none() {
-            return Err(Error::conflict(format!("container {} is not running", self.record.id)));
-        }
-        let own = self.record.stop_signal();
-        if signal == SIGKILL || own.is_none() || own == Some(signal) {
-            let effects = self.decide(Event::StopRequested, "kill")?;
-            self.carry_out(effects).await;
-        }
-        match self.signal(signal).await {
-            Ok(()) => {
-                self.emit("kill", &[("signal", signal.to_string())]);
-                Ok(())
-            }
-            Err(error) => Err(error.into_error("sending the signal")),
         }
     }
 
@@ -273,8 +256,8 @@ impl Owner {
     }
 
     async fn attach(&mut self, pending: PendingAttach) -> Result<()> {
-        match (&self.lifecycle.state, &self.shim) {
-            (State::Running(_), Some(shim)) if !shim.ended => {
+        match (self.lifecycle.run(), &self.shim) {
+            (Some(_), Some(shim)) if !shim.ended => {
                 let request = Request::Attach(pending.request);
                 match shim.connection.request(&request, &[&pending.socket]).await {
                     Ok(_) => Ok(()),
@@ -325,6 +308,9 @@ impl Owner {
     /// Takes a step that can't be refused; what is to be done is for the caller to carry out.
     fn learn(&mut self, event: Event) -> Vec<Effect> {
         match &event {
+            Event::StartSucceeded(_) if self.probing.is_some() => {
+                self.lifecycle.health.get_or_insert_default();
+            }
             Event::Exited(exit) => self.note_end(exit),
             Event::StartFailed(exit) => {
                 self.exits += 1;
@@ -340,6 +326,7 @@ impl Owner {
             shim.ended = true;
         }
         self.stop_deadline = None;
+        self.checkup = None;
         self.exits += 1;
         self.last_exit = Some(exit.clone());
         self.shared.execs.container_ended(&self.record.id);
@@ -370,15 +357,12 @@ impl Owner {
                 Effect::Teardown(generation) => {
                     teardown::after_run(&self.shared, &self.record, generation);
                 }
-                Effect::Persist => {
-                    if let Err(error) = self.persist().await {
-                        tracing::error!(container = %self.record.id, %error, "the container's state could not be kept");
-                    }
-                }
+                Effect::Persist => self.keep().await,
                 Effect::Remove => effects.extend(self.remove().await),
             }
         }
         self.publish();
+        self.arrange_checkup();
         for (reply, result) in self.answers.drain(..) {
             answer(reply, result);
         }
@@ -439,18 +423,10 @@ impl Owner {
         }
     }
 
-    async fn kill_now(&self) {
-        self.emit("kill", &[("signal", SIGKILL.to_string())]);
-        // A shim that is gone is heard of next.
-        let _ = self.signal(SIGKILL).await;
-    }
-
-    async fn signal(&self, signal: i32) -> Result<(), RequestError> {
-        match &self.shim {
-            Some(shim) => {
-                shim.connection.request(&Request::Kill { signal, all: false }, &[]).await.map(|_| ())
-            }
-            None => Err(RequestError::Lost),
+    /// Writes the record; what can't be kept is in the engine's log.
+    async fn keep(&self) {
+        if let Err(error) = self.persist().await {
+            tracing::error!(container = %self.record.id, %error, "the container's state could not be kept");
         }
     }
 

@@ -19,6 +19,8 @@ pub struct ContainerPaths {
     pub resolv_conf: PathBuf,
     /// Which process the shim is.
     pub shim_note: PathBuf,
+    /// What a client has asked for that is not done yet.
+    pub wish: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
     /// What the shim writes when the container's process is there.
@@ -38,6 +40,7 @@ impl ContainerPaths {
             hosts: runtime.join("hosts"),
             resolv_conf: runtime.join("resolv.conf"),
             shim_note: runtime.join("shim"),
+            wish: runtime.join("wish"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
             exit: runtime.join("exit"),

@@ -13,6 +13,7 @@ use super::lifecycle::{Event, Lifecycle, Run, State};
 use super::owner::{self, Found, FoundShim};
 use super::record::Record;
 use super::teardown::{self, Recorded};
+use super::wish::Wish;
 use crate::engine::Shared;
 use crate::shim::connection::{self, ShimConnection};
 use crate::shim::note::{self, Note};
@@ -61,12 +62,19 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
 async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) -> Found {
     if let Some((shim, status)) = reach(shared, &record).await {
         shared.execs.recover(&record.id, &status.execs);
+        super::probe::end_orphans(&shim.connection, &status.execs).await;
         lifecycle.generation = status.generation;
         if let Some(started) = status.started {
             let started_at = from_nanoseconds(started.started_at_ns);
-            lifecycle.state =
-                State::Running(Run { generation: status.generation, pid: started.pid, started_at });
+            let run = Run { generation: status.generation, pid: started.pid, started_at };
+            // What the last engine kept may be older than what it did.
+            let frozen = shared.group(&record, run.generation).is_frozen();
+            lifecycle.state = if frozen { State::Paused(run) } else { State::Running(run) };
             lifecycle.started_at = Some(started_at);
+        }
+        let wish = Wish::read(&shared.paths(&record.id).wish, &lifecycle);
+        if let Some(wish) = &wish {
+            wish.tell(&mut lifecycle);
         }
         let news = match (status.started, status.exited) {
             (Some(_), Some(exited)) => {
@@ -74,10 +82,10 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
             }
             _ => Vec::new(),
         };
-        return Found { record, lifecycle, shim: Some(shim), news };
+        return Found { record, lifecycle, shim: Some(shim), news, wish };
     }
     let news = without_shim(shared, &record, &mut lifecycle).await;
-    Found { record, lifecycle, shim: None, news }
+    Found { record, lifecycle, shim: None, news, wish: None }
 }
 
 /// What to do about a shim that can't be talked to.
@@ -152,6 +160,10 @@ async fn without_shim(shared: &Arc<Shared>, record: &Record, lifecycle: &mut Lif
     if let State::Starting { before } = &lifecycle.state {
         lifecycle.state = (**before).clone();
     }
+    let wish = Wish::read(&shared.paths(&record.id).wish, lifecycle);
+    if let Some(wish) = &wish {
+        wish.tell(lifecycle);
+    }
     if lifecycle.run().is_some() {
         let exit = teardown::exit_of_lost(shared, record, lifecycle.generation, None).await;
         return vec![Event::Exited(exit)];
@@ -160,7 +172,13 @@ async fn without_shim(shared: &Arc<Shared>, record: &Record, lifecycle: &mut Lif
     if record.ends_with_boot() && matches!(lifecycle.state, State::Exited(_)) {
         return vec![Event::Remove { force: true }];
     }
-    vec![Event::EngineStarted]
+    match wish {
+        Some(wish) if wish.remove => vec![Event::Remove { force: true }],
+        Some(wish) if wish.stop && matches!(lifecycle.state, State::Restarting(_)) => {
+            vec![Event::StopRequested]
+        }
+        _ => vec![Event::EngineStarted],
+    }
 }
 
 async fn take_over(shared: &Arc<Shared>, record: &Record) -> Option<(FoundShim, Status)> {

@@ -180,6 +180,11 @@ impl Engine {
                 view.record.id
             )));
         }
+        if matches!(view.lifecycle.state, State::Paused(_)) {
+            return Err(Error::conflict(format!(
+                "container {reference} is paused, unpause the container before attach"
+            )));
+        }
         let config = &view.record.config;
         let request = AttachRequest {
             stdin: query.stdin && config.open_stdin,
@@ -272,7 +277,7 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         shared.containers.release_name(&record.name, &record.id);
         return Err(error);
     }
-    Ok((Found { record, lifecycle, shim: None, news: Vec::new() }, warnings))
+    Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None }, warnings))
 }
 
 /// Compiles the start plan once, so that what can't be started isn't created.

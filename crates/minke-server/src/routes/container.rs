@@ -87,6 +87,16 @@ pub async fn kill(request: &Request) -> Result<Response> {
     done()
 }
 
+pub async fn pause(request: &Request) -> Result<Response> {
+    request.engine.container_pause(&request.parameter).await?;
+    done()
+}
+
+pub async fn unpause(request: &Request) -> Result<Response> {
+    request.engine.container_unpause(&request.parameter).await?;
+    done()
+}
+
 pub async fn rename(request: &Request) -> Result<Response> {
     request.engine.container_rename(&request.parameter, &request.query()?).await?;
     done()

@@ -118,6 +118,8 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ContainerStop => container::stop(&request).await,
         Operation::ContainerRestart => container::restart(&request).await,
         Operation::ContainerKill => container::kill(&request).await,
+        Operation::ContainerPause => container::pause(&request).await,
+        Operation::ContainerUnpause => container::unpause(&request).await,
         Operation::ContainerRename => container::rename(&request).await,
         Operation::ContainerAttach => container::attach(request),
         Operation::ContainerWait => container::wait(&request),

@@ -31,13 +31,6 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--dns-search", NETWORKS),
     ("--expose", NETWORKS),
     ("--gpus", ""),
-    ("--health-cmd", ""),
-    ("--health-interval", ""),
-    ("--health-retries", ""),
-    ("--health-start-interval", ""),
-    ("--health-start-period", ""),
-    ("--health-timeout", ""),
-    ("--no-healthcheck", ""),
     ("--ip", NETWORKS),
     ("--ip6", NETWORKS),
     ("--ipc", ""),
@@ -120,6 +113,8 @@ pub struct ContainerFlags {
     /// Add a group
     #[arg(long, value_name = "list")]
     pub group_add: Vec<String>,
+    #[command(flatten)]
+    pub health: super::health::HealthFlags,
     /// Host name inside the container
     #[arg(long, short = 'h', value_name = "string", default_value = "")]
     pub hostname: String,

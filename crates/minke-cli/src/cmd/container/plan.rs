@@ -68,6 +68,7 @@ pub fn plan_create(
         stdin_once: flags.interactive && attach_stdin,
         env: Some(plan_env(flags, facts)?),
         cmd: (!command.is_empty()).then(|| command.to_vec()),
+        healthcheck: flags.health.plan()?,
         image: image.to_string(),
         volumes: Some(volumes),
         working_dir: flags.workdir.clone(),
