@@ -42,6 +42,8 @@ pub enum Noun {
     Exec,
     /// Images.
     Image,
+    /// Volumes.
+    Volume,
 }
 
 /// How an operation answers.
@@ -132,6 +134,13 @@ table! {
     ImageHistory Get "/images/{name}/history" Image Value;
     ImageTag Post "/images/{name}/tag" Image Empty;
     ImageDelete Delete "/images/{name}" Image Value;
+
+    VolumeList Get "/volumes" Volume Value;
+    VolumeCreate Post "/volumes/create" Volume Value;
+    VolumePrune Post "/volumes/prune" Volume Value;
+    VolumeInspect Get "/volumes/{id}" Volume Value;
+    VolumeUpdate Put "/volumes/{id}" Volume Empty;
+    VolumeDelete Delete "/volumes/{id}" Volume Empty;
 }
 
 impl Operation {

@@ -22,6 +22,7 @@ pub mod stream;
 pub mod system;
 pub mod time;
 pub mod version;
+pub mod volume;
 
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Noun, Operation};
 pub use error::ErrorResponse;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::cmd::{container, image, system};
+use crate::cmd::{container, image, system, volume};
 use crate::error::{Failure, Outcome};
 use crate::globals::Globals;
 use crate::grammar::{self, Parsed, Verb};
@@ -71,12 +71,19 @@ pub const COMMANDS: &[Row] = &[
     row::<image::tag::Tag>(&["tag", "image tag"]),
     row::<container::pause::Unpause>(&["unpause", "container unpause"]),
     row::<container::wait::Wait>(&["wait", "container wait"]),
+    row::<volume::create::Create>(&["volume create"]),
+    row::<volume::inspect::Inspect>(&["volume inspect"]),
+    row::<volume::ls::List>(&["volume ls", "volume list"]),
+    row::<volume::prune::Prune>(&["volume prune"]),
+    row::<volume::rm::Remove>(&["volume rm", "volume remove"]),
+    row::<volume::update::Update>(&["volume update"]),
 ];
 
 const NOUNS: &[(&str, &str)] = &[
     ("container", "Work with containers"),
     ("image", "Work with images"),
     ("system", "Work with the engine"),
+    ("volume", "Work with volumes"),
 ];
 
 /// What the words after the global flags ask for.

@@ -22,6 +22,12 @@ pub struct Config {
     /// The `--format` of `images` where none is given.
     #[serde(rename = "imagesFormat")]
     pub images_format: String,
+    /// The `--format` of `volume ls` where none is given.
+    #[serde(rename = "volumesFormat")]
+    pub volumes_format: String,
+    /// Filters of every prune, `label=a=b`.
+    #[serde(rename = "pruneFilters")]
+    pub prune_filters: Vec<String>,
     /// The keys that detach from a container.
     #[serde(rename = "detachKeys")]
     pub detach_keys: String,

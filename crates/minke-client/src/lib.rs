@@ -16,6 +16,7 @@ mod images;
 mod stream;
 mod system;
 mod tls;
+mod volumes;
 
 pub use call::{ChunkReader, Chunks, JsonLines, Upload};
 pub use client::{Client, Introduction};

@@ -21,6 +21,7 @@ use crate::container::{handle::Command, reconcile};
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::volume::Volumes;
 
 /// How long an engine waits for the data root of one that has just been killed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -41,6 +42,8 @@ pub struct Shared {
     pub host: Host,
     /// Images, layers, records.
     pub store: Store,
+    /// Volumes.
+    pub volumes: Volumes,
     /// Containers.
     pub containers: Registry,
     /// Execs.
@@ -145,6 +148,7 @@ impl Shared {
         Ok(Self {
             id: engine_id(&store)?,
             host,
+            volumes: Volumes::open(&store)?,
             store,
             containers: Registry::default(),
             execs: Execs::default(),

@@ -19,6 +19,7 @@ mod shim;
 mod stream;
 mod system;
 mod time;
+mod volume;
 
 pub use container::run::RunSession;
 pub use engine::Engine;

@@ -11,6 +11,7 @@ pub mod reference;
 pub mod restart_policy;
 pub mod signal;
 pub mod size;
+pub mod volume;
 
 pub use digest::Digest;
 pub use error::{Context, Error, ErrorKind, Result};

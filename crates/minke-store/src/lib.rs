@@ -10,6 +10,7 @@
 //! <data-root>/layers/<hex>/fs       one layer unpacked alone in overlay form, keyed by its diff ID
 //! <data-root>/chains/<hex>/fs       the small top layer that repairs what only a whole chain shows
 //! <data-root>/rw/<id>/              what one container writes: upper and work, or a whole copy
+//! <data-root>/volumes/<name>/_data  what a volume holds
 //! <data-root>/staging, trash        on the way in, on the way out; emptied in the background
 //! <exec-root>/records/<boot>/       records that need not survive a reboot (`--rm`)
 //! ```
@@ -26,6 +27,7 @@
 //! | [`Store::tag`], [`Store::remove_image`], [`Store::history`] | as Docker's endpoints, results as data |
 //! | [`Store::load`], [`Store::import`], [`Store::save`] | archives in and out |
 //! | [`Store::create_rw`], [`Store::rootfs`], [`Store::remove_rw`], [`Store::rw_ids`] | a container's own layer |
+//! | [`Store::create_volume`], [`Store::volumes`], [`Store::remove_volume`] | volumes: records and directories |
 //! | [`Store::unpack_layer`] | one layer from a reader (pull, build) |
 //! | [`Store::lease`], [`Store::collect`] | what comes in is not collected while a lease lives |
 //! | [`Store::settle`] | waits until everything staged is durable and the trash is empty (tests, shutdown) |
@@ -43,6 +45,7 @@ mod store;
 mod testing;
 mod trash;
 mod tree;
+mod volume;
 
 pub use archive::compression::Compression;
 pub use change::{Change, apply_changes, parse_changes};
@@ -58,3 +61,4 @@ pub use layer::intake::UnpackRequest;
 pub use layer::limits::Limits;
 pub use snapshot::{RootFs, SnapshotKind};
 pub use store::{Options, Store};
+pub use volume::VolumeRecord;

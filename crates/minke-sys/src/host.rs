@@ -128,35 +128,16 @@ fn parse_cgroup_mounts(mountinfo: &str) -> Vec<CgroupMount> {
             continue;
         }
         let options = right.get(2).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());
-        let mount = PathBuf::from(unescape(mount));
+        let mount = PathBuf::from(crate::mountinfo::unescape(mount));
         found.retain(|other| other.mount != mount);
-        found.push(CgroupMount { root: unescape(root), mount, unified: *fstype == "cgroup2", options });
+        found.push(CgroupMount {
+            root: crate::mountinfo::unescape(root),
+            mount,
+            unified: *fstype == "cgroup2",
+            options,
+        });
     }
     found
-}
-
-/// Undoes mountinfo's octal escapes.
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        let octal = rest.get(..3).and_then(|digits| {
-            digits.iter().try_fold(0u32, |value, digit| {
-                (b'0'..=b'7').contains(digit).then(|| value * 8 + u32::from(digit - b'0'))
-            })
-        });
-        match octal {
-            Some(value) if *first == b'\\' => {
-                out.push(value as u8);
-                bytes = &rest[3..];
-            }
-            _ => {
-                out.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The lines of `/proc/self/cgroup`: controllers (none for the unified hierarchy) and path.

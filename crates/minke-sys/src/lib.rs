@@ -33,6 +33,8 @@ pub mod host;
 #[cfg(feature = "std")]
 pub mod lock;
 #[cfg(feature = "std")]
+pub mod mountinfo;
+#[cfg(feature = "std")]
 pub mod overlay;
 #[cfg(feature = "std")]
 pub mod spawn;

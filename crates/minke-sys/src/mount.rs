@@ -6,8 +6,8 @@ use linux_raw_sys::general as k;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 
 use crate::raw::call;
@@ -182,4 +182,20 @@ pub fn pivot(root: impl AsFd) -> Result<()> {
 /// Unmounts what is at a path of the caller's mount namespace, at once for new users, later for those who have it open.
 pub fn detach_path(path: &str) -> Result<()> {
     rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+}
+
+/// Unmounts what is at a path of the caller's mount namespace (`EBUSY` while it is used).
+pub fn unmount_path(path: &str) -> Result<()> {
+    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
+}
+
+/// mount(2): for what has to be a place in the host's own tree, and for file systems that are configured by one text alone.
+pub fn mount_at(source: &str, target: &str, fstype: &str, flags: u64, data: &str) -> Result<()> {
+    let flags = MountFlags::from_bits_retain(flags as u32);
+    let data = c_string(data)?;
+    rustix::mount::mount(source, target, fstype, flags, data.as_c_str())
+}
+
+fn c_string(text: &str) -> Result<alloc::ffi::CString> {
+    alloc::ffi::CString::new(text).map_err(|_| Errno::INVAL)
 }

@@ -2,7 +2,9 @@
 
 pub mod container;
 pub mod image;
+pub mod prune;
 pub mod system;
+pub mod volume;
 
 use minke_api::Filters;
 use minke_model::Error;

@@ -27,3 +27,4 @@ mod security;
 mod soak;
 mod streams;
 mod wishes;
+mod volumes;

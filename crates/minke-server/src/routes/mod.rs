@@ -4,6 +4,7 @@ mod container;
 mod exec;
 mod image;
 mod system;
+mod volume;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -136,6 +137,12 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ImageHistory => image::history(&request).await,
         Operation::ImageTag => image::tag(&request).await,
         Operation::ImageDelete => image::remove(&request).await,
+        Operation::VolumeList => volume::list(&request),
+        Operation::VolumeCreate => volume::create(request).await,
+        Operation::VolumePrune => volume::prune(&request).await,
+        Operation::VolumeInspect => volume::inspect(&request),
+        Operation::VolumeUpdate => volume::update(&request),
+        Operation::VolumeDelete => volume::remove(&request).await,
     }
 }
 

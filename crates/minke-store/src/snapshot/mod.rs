@@ -10,6 +10,8 @@ pub(crate) mod overlay;
 pub(crate) mod probe;
 mod size;
 
+pub(crate) use size::of_tree as size_of_tree;
+
 #[cfg(test)]
 mod contract_tests;
 

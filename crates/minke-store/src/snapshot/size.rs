@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Sums up the files below `root`. What disappears meanwhile doesn't count; no link is followed.
-pub(super) fn of_tree(root: &Path) -> u64 {
+pub(crate) fn of_tree(root: &Path) -> u64 {
     let mut total = 0;
     let mut seen = HashSet::new();
     let mut left: Vec<PathBuf> = vec![root.to_owned()];

@@ -1,0 +1,70 @@
+//! What all prunes share: the question, the filters that the configuration adds, and the report.
+
+use std::io::BufRead as _;
+
+use minke_api::Filters;
+use minke_model::size;
+
+use crate::error::{Failure, Outcome};
+use crate::exit;
+use crate::session::Session;
+
+/// What one kind of prune has removed.
+pub struct Pruned {
+    /// The line above the list.
+    pub heading: &'static str,
+    /// A line for each thing removed.
+    pub lines: Vec<String>,
+    /// How much space there is again, in bytes.
+    pub reclaimed: u64,
+}
+
+/// Asks whether to go on; everything but `y` and its like is a no.
+pub fn confirm(session: &Session, warning: &str) -> Result<bool, Failure> {
+    session.print(format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    // Input that ends, or can't be read, is a no.
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+/// The end of a prune that was not wanted after all.
+pub fn cancelled(what: &str) -> Failure {
+    Failure::Plain(format!("{what} prune has been cancelled"))
+}
+
+/// Adds the filters of the configuration's `pruneFilters`, unless the command line says the opposite.
+pub fn with_configured(session: &Session, mut filters: Filters) -> Filters {
+    for text in &session.config.prune_filters {
+        let Some((key, value)) = text.split_once('=') else { continue };
+        let opposite = match key {
+            "label" => "label!",
+            "label!" => "label",
+            _ => "",
+        };
+        let contradicted = filters.values(opposite).any(|given| given == value);
+        if !contradicted {
+            filters.add(key, value);
+        }
+    }
+    filters
+}
+
+/// Prints what was removed and how much that was.
+pub fn report(session: &Session, parts: &[Pruned]) -> Outcome {
+    let mut text = String::new();
+    for part in parts.iter().filter(|part| !part.lines.is_empty()) {
+        text.push_str(part.heading);
+        text.push('\n');
+        for line in &part.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    // As Docker's client: where nothing was removed, nothing was reclaimed.
+    let reclaimed: u64 = parts.iter().filter(|part| !part.lines.is_empty()).map(|part| part.reclaimed).sum();
+    text.push_str(&format!("Total reclaimed space: {}\n", size::render_decimal(reclaimed as f64)));
+    session.print(text)?;
+    Ok(exit::SUCCESS)
+}

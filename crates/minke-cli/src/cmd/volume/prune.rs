@@ -1,0 +1,60 @@
+//! `volume prune`: removes volumes that no container refers to.
+
+use clap::Args;
+use minke_api::Filters;
+use minke_api::volume::PruneQuery;
+use minke_model::Error;
+
+use crate::cmd::prune::{self, Pruned};
+use crate::cmd::{filters, parse_filter};
+use crate::error::{Failure, Outcome};
+use crate::grammar::{Arity, Verb};
+use crate::session::Session;
+
+const WARNING: &str = "WARNING! This will remove anonymous local volumes not used by at least one container.";
+const WARNING_ALL: &str = "WARNING! This will remove all local volumes not used by at least one container.";
+
+/// Flags of `volume prune`.
+#[derive(Args, Clone, Debug)]
+pub struct Prune {
+    /// Remove volumes with a name too
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// Remove only what fits: label=a=b, label!=a
+    #[arg(long, value_name = "filter", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Do not ask
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+impl Verb for Prune {
+    const SUMMARY: &'static str = "Remove volumes that no container refers to";
+    const USAGE: &'static str = "[OPTIONS]";
+    const ARITY: Arity = Arity::None;
+
+    async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
+        let mut filters = prune::with_configured(session, filters(&self.filter));
+        if self.all {
+            if filters.contains("all") {
+                return Err(Error::invalid(
+                    "conflicting options: cannot specify both --all and --filter all=1",
+                )
+                .into());
+            }
+            filters.add("all", "true");
+        }
+        let warning = if self.all { WARNING_ALL } else { WARNING };
+        if !self.force && !prune::confirm(session, warning)? {
+            return Err(prune::cancelled("volume"));
+        }
+        prune::report(session, &[volumes(session, filters).await?])
+    }
+}
+
+/// Removes the volumes that `filters` want removed.
+pub async fn volumes(session: &Session, filters: Filters) -> Result<Pruned, Failure> {
+    let answer = session.client().await?.volume_prune(&PruneQuery { filters }).await?;
+    let deleted = answer.volumes_deleted.unwrap_or_default();
+    Ok(Pruned { heading: "Deleted Volumes:", lines: deleted, reclaimed: answer.space_reclaimed })
+}
