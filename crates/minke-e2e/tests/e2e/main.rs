@@ -26,5 +26,5 @@ mod run;
 mod security;
 mod soak;
 mod streams;
-mod wishes;
 mod volumes;
+mod wishes;
