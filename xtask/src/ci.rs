@@ -53,7 +53,8 @@ impl Steps {
 /// The tests of every crate but the end-to-end ones: by nextest where it is installed.
 fn unit_tests() -> Result<()> {
     let words = ["--workspace", "--exclude", "minke-e2e", "--locked"];
-    let runner: &[&str] = if has("nextest") { &["nextest", "run", "--no-fail-fast"] } else { &["test"] };
+    let runner: &[&str] =
+        if has("nextest") { &["nextest", "run", "--no-fail-fast", "--retries", "1"] } else { &["test"] };
     run::tests(Command::new(run::cargo_program()).args(runner).args(words))
 }
 

@@ -72,18 +72,39 @@ pub fn run(options: &Options) -> Result<()> {
             command.arg(format!("{name}={value}"));
         }
     }
+    command.arg(&program);
+    let mut all = command_again(&command);
     // Fewer at a time where each costs more.
     let threads = if options.vm || options.engine.is_some() { "2" } else { "4" };
-    command.arg(&program).args(["--test-threads", threads]);
+    all.args(["--test-threads", threads]);
     if !options.filters.is_empty() {
-        command.args(&options.filters);
+        all.args(&options.filters);
     } else if options.vm {
-        command.args(IN_VM);
+        all.args(IN_VM);
     } else {
         let skipped = if options.engine.as_deref() == Some("dockerd") { OURS } else { &["powercut::"] };
-        command.args(skipped.iter().flat_map(|group| ["--skip", group]));
+        all.args(skipped.iter().flat_map(|group| ["--skip", group]));
     }
-    run::tests(&mut command)
+    let (status, failed) = run::tests_to_end(&mut all)?;
+    if status.success() {
+        return Ok(());
+    }
+    ensure!((1..=FEW).contains(&failed.len()), "the end-to-end tests: {status}; failed: {failed:?}");
+    // What fails beside three others on a busy machine and passes alone is said, and does not end the run.
+    println!("failed, and run once more alone: {}", failed.join(", "));
+    run::tests(command_again(&command).args(["--test-threads", "1", "--exact"]).args(&failed))?;
+    println!("passed alone, after failing beside others: {}", failed.join(", "));
+    Ok(())
+}
+
+/// How many tests may be run once more.
+const FEW: usize = 5;
+
+/// The same command, to be run another time.
+fn command_again(command: &Command) -> Command {
+    let mut again = Command::new(command.get_program());
+    again.args(command.get_args());
+    again
 }
 
 /// Returns the start of a command that goes on in the virtual machine.

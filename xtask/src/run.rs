@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -46,6 +46,14 @@ pub fn tests_passed() -> usize {
 /// Runs a command that runs tests, shows its output, and counts what passed.
 pub fn tests(command: &mut Command) -> Result<()> {
     let line = show(command);
+    let (status, _) = tests_to_end(command)?;
+    ensure!(status.success(), "{line}: {status}");
+    Ok(())
+}
+
+/// The same, returning how the runner ended and the names of the tests that failed.
+pub fn tests_to_end(command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
+    let line = show(command);
     eprintln!("+ {line}");
     let mut child = command
         .stdout(Stdio::piped())
@@ -54,19 +62,26 @@ pub fn tests(command: &mut Command) -> Result<()> {
         .with_context(|| format!("can't start {line}"))?;
     let errors = child.stderr.take().context("a pipe")?;
     let reader = std::thread::spawn(move || pass_on(errors, &mut std::io::stderr()));
-    pass_on(child.stdout.take().context("a pipe")?, &mut std::io::stdout());
+    let failed = pass_on(child.stdout.take().context("a pipe")?, &mut std::io::stdout());
     let _ = reader.join();
-    let status = child.wait()?;
-    ensure!(status.success(), "{line}: {status}");
-    Ok(())
+    Ok((child.wait()?, failed))
 }
 
-fn pass_on(source: impl Read, sink: &mut impl Write) {
+/// Shows all lines, counts what passed, and returns the names of failed tests.
+fn pass_on(source: impl Read, sink: &mut impl Write) -> Vec<String> {
+    let mut failed = Vec::new();
     for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
         let text = String::from_utf8_lossy(&line);
         PASSED.fetch_add(passed_in(&text), Ordering::Relaxed);
+        failed.extend(failed_in(&text).map(str::to_string));
         let _ = writeln!(sink, "{text}");
     }
+    failed
+}
+
+/// Reads a line of the test runner: `test NAME ... FAILED`.
+fn failed_in(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// Reads the closing line of the test runner or of nextest: `... 12 passed; ...` or `... 12 tests run: 12 passed, ...`.
@@ -119,12 +134,19 @@ fn show(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::passed_in;
+    use super::{failed_in, passed_in};
 
     #[test]
     fn passed_tests_are_counted_in_closing_lines_only() {
         assert_eq!(passed_in("test result: ok. 12 passed; 0 failed; 0 ignored"), 12);
         assert_eq!(passed_in("     Summary [   1.2s] 340 tests run: 338 passed, 2 failed, 0 skipped"), 338);
         assert_eq!(passed_in("they said 7 passed"), 0);
+    }
+
+    #[test]
+    fn failed_tests_are_known_by_name() {
+        assert_eq!(failed_in("test run::hello ... FAILED"), Some("run::hello"));
+        assert_eq!(failed_in("test run::hello ... ok"), None);
+        assert_eq!(failed_in("test result: FAILED. 1 passed; 1 failed"), None);
     }
 }
