@@ -17,6 +17,7 @@ use crate::container::lifecycle::Lifecycle;
 use crate::container::paths::ContainerPaths;
 use crate::container::record::Record;
 use crate::container::registry::Registry;
+use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
 use crate::events::Events;
 use crate::exec::Execs;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub execs: Execs,
     /// Events.
     pub events: Events,
+    /// How many starts work at once.
+    pub starts: Turnstile,
     /// Compiled system call filters.
     pub filters: ProgramCache,
     /// The shim's program.
@@ -147,6 +150,7 @@ impl Shared {
         let shim_home = ShimHome::make(&host, &cgroup_parent)?;
         Ok(Self {
             id: engine_id(&store)?,
+            starts: Turnstile::new(host.found.processors),
             host,
             volumes: Volumes::open(&store)?,
             store,

@@ -328,6 +328,13 @@ pub fn monotonic_ns() -> u64 {
     clock(1)
 }
 
+/// Does nothing for `ns` nanoseconds, or less if a signal comes.
+pub fn pause(ns: u64) {
+    let time = [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000) as i64];
+    // SAFETY: the kernel reads a timespec of two 64-bit words; the rest isn't asked for.
+    let _ = unsafe { call!(k::__NR_clock_nanosleep, 1, 0, time.as_ptr(), 0) };
+}
+
 fn clock(which: usize) -> u64 {
     let mut time = [0i64; 2];
     // SAFETY: the kernel writes a timespec of two 64-bit words.

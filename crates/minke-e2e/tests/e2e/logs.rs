@@ -134,3 +134,44 @@ fn what_is_attached_is_in_the_log_as_well() {
         assert_eq!(rig.ok("logs one"), "hello\nhello");
     });
 }
+
+/// The numbers that a text's lines are.
+fn numbers(text: &str) -> Vec<u32> {
+    text.lines().map(|line| line.parse().unwrap_or_else(|_| panic!("no number: {line:?}"))).collect()
+}
+
+#[test]
+fn who_follows_reads_no_line_twice_or_never_while_the_log_is_rotated() {
+    once(|rig| {
+        let last = 20_000;
+        let log = "--log-opt max-size=20k --log-opt max-file=500";
+        rig.ok(&format!("run -d -i --name one {log} busybox sh -c 'read x; seq 1 {last}; read x'"));
+        let followers: Vec<_> = (0..3).map(|_| rig.spawn("logs -f one")).collect();
+        let mut gate = rig.spawn("attach one");
+        gate.write(b"go\n");
+        followers[0].expect("\n1000\n");
+        let late = rig.spawn("logs -f one");
+        followers[0].expect(&format!("\n{last}\n"));
+        gate.write(b"end\n");
+        for follower in followers.into_iter().chain([late]) {
+            let text = follower.wait().text();
+            assert_eq!(numbers(&text), (1..=last).collect::<Vec<u32>>());
+        }
+        assert_eq!(numbers(&rig.ok("logs one")), (1..=last).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
+fn a_log_of_one_file_is_never_read_from_its_middle() {
+    once(|rig| {
+        let last = 20_000;
+        let log = "--log-opt max-size=20k --log-opt max-file=1";
+        rig.ok(&format!("run -d -i --name one {log} busybox sh -c 'read x; seq 1 {last}'"));
+        let follower = rig.spawn("logs -f one");
+        let mut gate = rig.spawn("attach one");
+        gate.write(b"go\n");
+        let seen = numbers(&follower.wait().text());
+        assert!(seen.is_sorted_by(|one, next| one < next), "none comes twice, none is torn");
+        assert_eq!(seen.last(), Some(&last));
+    });
+}

@@ -43,6 +43,7 @@ mod settings;
 mod shims;
 mod teardown;
 mod tell;
+pub mod turnstile;
 mod user;
 mod wish;
 

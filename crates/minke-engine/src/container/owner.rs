@@ -374,7 +374,8 @@ impl Owner {
         self.last_run_is_over().await;
         let pending = std::mem::take(&mut self.pending);
         let generation = self.lifecycle.generation;
-        let launched = launch::launch(&self.shared, &self.record, generation, pending).await;
+        let launch = launch::launch(&self.shared, &self.record, generation, pending);
+        let launched = self.shared.starts.through(launch).await;
         let (event, result) = match launched {
             Ok(Launched { shim, started }) => {
                 self.shim = Some(Shim::new(shim));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::LogOptions;
+use super::plain::{self, Plain};
 
 /// How many bytes of consecutive entries of one stream go into one frame.
 const FRAME_LIMIT: usize = 32 * 1024;
@@ -27,6 +28,14 @@ pub struct Entry<'a> {
     pub time: &'a str,
 }
 
+/// Whether an entry is shown.
+enum Wanted {
+    Yes,
+    Not,
+    /// It isn't, and none after it.
+    NothingMore,
+}
+
 /// Collects shown entries in frames.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -45,33 +54,60 @@ impl Output {
     /// Adds what `options` show of one line of the file; a line that isn't an entry is skipped.
     /// Returns false when the entry lies behind `until`.
     pub fn push(&mut self, line: &[u8], options: &LogOptions) -> bool {
+        let (length, open) = (self.bytes.len(), self.open);
+        if let Some(Plain { text, stream, time }) = plain::take_apart(line) {
+            match self.begin(stream, time, None, options) {
+                Wanted::Not => return true,
+                Wanted::NothingMore => return false,
+                Wanted::Yes if plain::unescape(text, &mut self.bytes) => return true,
+                Wanted::Yes => {
+                    self.bytes.truncate(length);
+                    self.open = open;
+                }
+            }
+        }
         let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else { return true };
         let stream = if entry.stream == "stderr" { 2 } else { 1 };
+        match self.begin(stream, entry.time, entry.attrs.as_ref(), options) {
+            Wanted::Yes => self.bytes.extend_from_slice(entry.log.as_bytes()),
+            Wanted::Not => {}
+            Wanted::NothingMore => return false,
+        }
+        true
+    }
+
+    /// Writes what stands before an entry's text, if it is wanted.
+    fn begin(
+        &mut self,
+        stream: u8,
+        time: &str,
+        attrs: Option<&BTreeMap<String, String>>,
+        options: &LogOptions,
+    ) -> Wanted {
         if !(if stream == 1 { options.stdout } else { options.stderr }) {
-            return true;
+            return Wanted::Not;
         }
         if options.since.is_some() || options.until.is_some() {
-            let Ok(time) = entry.time.parse::<Timestamp>() else { return true };
+            let Ok(time) = time.parse::<Timestamp>() else { return Wanted::Not };
             if options.until.is_some_and(|until| time > until) {
-                return false;
+                return Wanted::NothingMore;
             }
             if options.since.is_some_and(|since| time < since) {
-                return true;
+                return Wanted::Not;
             }
         }
         self.frame(stream);
         if options.timestamps {
-            self.bytes.extend_from_slice(fixed_nanoseconds(entry.time).as_bytes());
+            self.bytes.extend_from_slice(fixed_nanoseconds(time).as_bytes());
             self.bytes.push(b' ');
         }
         if options.details {
             let pairs: Vec<String> =
-                entry.attrs.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+                attrs.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
             self.bytes.extend_from_slice(pairs.join(",").as_bytes());
             self.bytes.push(b' ');
         }
-        self.bytes.extend_from_slice(entry.log.as_bytes());
-        true
+        Wanted::Yes
     }
 
     /// Opens a frame of `stream` unless one is open that still has room.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,11 +13,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
-use super::tail;
+use super::{files, tail};
 use crate::readiness;
 
 /// How much is read of a file at once.
-const CHUNK: usize = 128 * 1024;
+const CHUNK: usize = 256 * 1024;
 /// A longer line can't be an entry: it is dropped.
 const LINE_LIMIT: usize = 1024 * 1024;
 
@@ -81,8 +81,7 @@ impl Reader {
 
     async fn run(mut self, mut running: watch::Receiver<bool>) -> io::Result<()> {
         let watcher = if self.options.follow { Some(Watcher::new(&self.path)?) } else { None };
-        let files: Vec<File> =
-            tail::files(&self.path).iter().filter_map(|path| File::open(path).ok()).collect();
+        let files = files::open_all(&self.path)?;
         let (first, mut offset) = match self.options.tail {
             Some(lines) => tail::start_of(&files, lines)?,
             None => (0, 0),
@@ -124,26 +123,35 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the rest of the open file, and of a new one that rotation has put in its place.
+    /// Reads the rest of the open file, and of those that rotation has put in its place.
     async fn catch_up(&mut self, current: &mut Option<(File, u64)>) -> io::Result<()> {
         loop {
-            if let Some((file, offset)) = current {
-                if file.metadata()?.len() < *offset {
-                    *offset = 0;
-                    self.partial.clear();
+            let next = match current {
+                Some((file, offset)) => {
+                    self.read_rest(file, offset).await?;
+                    let next = files::after(&self.path, file)?;
+                    if next.is_some() {
+                        // It was written to between the two looks at it; now it never is again.
+                        self.read_rest(file, offset).await?;
+                    }
+                    next
                 }
-                self.read_to_end(file, offset).await?;
-            }
-            let Ok(newest) = File::open(&self.path) else { return Ok(()) };
-            let same = match current {
-                Some((file, _)) => file.metadata()?.ino() == newest.metadata()?.ino(),
-                None => false,
+                None => files::open_all(&self.path)?.into_iter().next(),
             };
-            if same || self.done {
-                return Ok(());
+            match next {
+                Some(next) if !self.done => *current = Some((next, 0)),
+                _ => return Ok(()),
             }
-            *current = Some((newest, 0));
         }
+    }
+
+    async fn read_rest(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
+        // One that an older shim has emptied.
+        if file.metadata()?.len() < *offset {
+            *offset = 0;
+            self.partial.clear();
+        }
+        self.read_to_end(file, offset).await
     }
 
     async fn read_to_end(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
@@ -165,7 +173,7 @@ impl Reader {
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let wanted = if self.partial.is_empty() {
                 self.output.push(&bytes[..end], &self.options)
             } else {

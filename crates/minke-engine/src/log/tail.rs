@@ -3,28 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 64 * 1024;
 
 /// What an entry that ends a line has before its stream: `\n` in JSON, then the closing quote.
 const END_OF_LINE: &[u8] = br#"\n","stream":"#;
-
-/// The log's files, oldest first; the current one is last.
-pub fn files(current: &Path) -> Vec<PathBuf> {
-    let mut files = vec![current.to_owned()];
-    for number in 1.. {
-        let mut rotated = current.as_os_str().to_owned();
-        rotated.push(format!(".{number}"));
-        let rotated = PathBuf::from(rotated);
-        if !rotated.exists() {
-            break;
-        }
-        files.push(rotated);
-    }
-    files.reverse();
-    files
-}
 
 /// The index of the file and the offset in it where the last `lines` lines begin.
 pub fn start_of(files: &[File], lines: u64) -> io::Result<(usize, u64)> {

@@ -24,31 +24,11 @@ pub fn escape_joined(first: &[u8], second: &[u8], out: &mut Vec<u8>) {
     escape(&joined, out);
 }
 
-/// The number of bytes at the beginning that stand for themselves; may stop short of a long character that does.
-fn plain_run(text: &[u8]) -> usize {
-    let mut done = 0;
-    for word in text.chunks_exact(8) {
-        let word =
-            u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
-        let special = special_bytes(word);
-        if special != 0 {
-            return done + (special.trailing_zeros() / 8) as usize;
-        }
-        done += 8;
-    }
+/// The number of bytes at the beginning that stand for themselves; stops short of a long character that does.
+pub fn plain_run(text: &[u8]) -> usize {
+    let done = minke_sys::scan::plain_json(text);
     let rest = &text[done..];
     done + rest.iter().position(|&byte| !is_plain(byte)).unwrap_or(rest.len())
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// The high bit of the first byte that is special (and perhaps of later ones).
-fn special_bytes(word: u64) -> u64 {
-    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-    let equal = |byte: u8| zero(word ^ (ONES * u64::from(byte)));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (word | control | equal(b'"') | equal(b'\\') | equal(b'<') | equal(b'>') | equal(b'&')) & HIGHS
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -163,6 +143,9 @@ pub fn tail(stream: &str, attributes: Option<&str>, time_ns: u64) -> Vec<u8> {
 /// What stands before a line's text.
 pub const HEAD: &[u8] = b"{\"log\":\"";
 
+/// A line's own end in the text.
+pub const NEWLINE: &[u8] = b"\\n";
+
 /// The longest that a line of `length` bytes can become, without its tail.
 pub const fn bound(length: usize) -> usize {
     HEAD.len() + 6 * length + 2
@@ -199,10 +182,10 @@ mod tests {
     #[test]
     fn special_bytes_are_found_at_every_place_of_a_word() {
         for special in 0..=255u8 {
-            for place in 0..24 {
-                let mut text = [b'~'; 24];
+            for place in 0..40 {
+                let mut text = [b'~'; 40];
                 text[place] = special;
-                let expected = if is_plain(special) { 24 } else { place };
+                let expected = if is_plain(special) { 40 } else { place };
                 assert_eq!(plain_run(&text), expected, "byte {special} at {place}");
             }
         }

@@ -53,6 +53,14 @@ impl Log {
     pub fn append(&mut self, stream: usize, mut bytes: &[u8], now_ns: u64) {
         let tail = json_line::tail(STREAMS[stream], self.attributes.as_deref(), now_ns);
         while !bytes.is_empty() {
+            if self.begun[stream].is_empty() {
+                let run = json_line::plain_run(&bytes[..bytes.len().min(PART_BYTES)]);
+                if run < PART_BYTES && bytes.get(run) == Some(&b'\n') {
+                    self.plain_entry(&bytes[..run], &tail);
+                    bytes = &bytes[run + 1..];
+                    continue;
+                }
+            }
             let room = PART_BYTES - self.begun[stream].len();
             let window = &bytes[..room.min(bytes.len())];
             match find_newline(window) {
@@ -91,6 +99,18 @@ impl Log {
         }
     }
 
+    /// A whole line in which every byte stands for itself, as most are.
+    fn plain_entry(&mut self, text: &[u8], tail: &[u8]) {
+        self.rotate_if_full();
+        let needed = json_line::HEAD.len() + text.len() + json_line::NEWLINE.len() + tail.len();
+        if self.buffer.len() + needed > self.buffer.capacity() {
+            self.make_room(needed);
+        }
+        for part in [json_line::HEAD, text, json_line::NEWLINE, tail] {
+            self.buffer.extend_from_slice(part);
+        }
+    }
+
     fn entry(&mut self, stream: usize, text: &[u8], newline: bool, tail: &[u8]) {
         self.rotate_if_full();
         let begun = core::mem::take(&mut self.begun[stream]);
@@ -101,7 +121,7 @@ impl Log {
         self.buffer.extend_from_slice(json_line::HEAD);
         json_line::escape_joined(&begun, text, &mut self.buffer);
         if newline {
-            self.buffer.extend_from_slice(b"\\n");
+            self.buffer.extend_from_slice(json_line::NEWLINE);
         }
         self.buffer.extend_from_slice(tail);
         // Keep the memory: the next line of this stream is likely to be begun soon.
@@ -130,6 +150,10 @@ impl Log {
     }
 
     fn rotate(&mut self) {
+        // Emptied under a reader it would be read from the middle: a new one takes its place.
+        if self.max_file == 1 {
+            let _ = rustix::fs::unlink(self.path.as_str());
+        }
         for number in (1..self.max_file).rev() {
             let from = if number == 1 { self.path.clone() } else { format!("{}.{}", self.path, number - 1) };
             let _ = rustix::fs::rename(from.as_str(), format!("{}.{number}", self.path).as_str());

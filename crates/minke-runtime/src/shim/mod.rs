@@ -18,6 +18,7 @@ mod guard;
 mod json_line;
 mod kill;
 mod log;
+mod pace;
 mod process;
 mod records;
 mod requests;

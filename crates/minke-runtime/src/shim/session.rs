@@ -12,11 +12,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::client::{self, Client, Input};
 use super::log::Log;
+use super::pace::{self, Pace};
 use super::token::{Kind, Token};
 use crate::enter::ChildStreams;
 
 /// How much is read from a stream at once.
-pub const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 128 * 1024;
 
 /// How often a stream is read before others get their turn.
 const READS_PER_TURN: u32 = 4;
@@ -46,6 +47,23 @@ pub struct Session {
 struct Output {
     fd: OwnedFd,
     registered: Option<u32>,
+    pace: Pace,
+    /// The pipe has been made larger.
+    grown: bool,
+}
+
+impl Output {
+    fn new(fd: OwnedFd) -> Self {
+        Self { fd, registered: None, pace: Pace::default(), grown: false }
+    }
+}
+
+/// What reading once has given.
+enum Read {
+    /// So many bytes; there may be more.
+    Some(usize),
+    /// Nothing is there now, or nothing ever will be.
+    Nothing,
 }
 
 /// What a client did that others want to know.
@@ -110,7 +128,7 @@ impl Session {
     pub fn take_terminal(&mut self, controller: OwnedFd, open_stdin: bool) -> minke_sys::Result<()> {
         descriptor::set_nonblocking(&controller)?;
         // One number for each direction, so that each can be waited for alone.
-        self.outputs[0] = Some(Output { fd: descriptor::duplicate_above(&controller, 3)?, registered: None });
+        self.outputs[0] = Some(Output::new(descriptor::duplicate_above(&controller, 3)?));
         if open_stdin {
             self.stdin = Some(descriptor::duplicate_above(&controller, 3)?);
         }
@@ -149,21 +167,49 @@ impl Session {
 
     /// Reads from the process, if every client has room.
     pub fn pump_output(&mut self, stream: usize, buffer: &mut [u8], epoll: &Epoll) {
+        self.wait_for_flow(stream);
+        let mut total = 0;
         for _ in 0..READS_PER_TURN {
-            if !self.may_read(stream) || !self.pump_once(stream, buffer, epoll) {
-                return;
+            if !self.may_read(stream) {
+                break;
             }
+            let Read::Some(count) = self.pump_once(stream, buffer, epoll) else { break };
+            total += count;
+            // A terminal gives a line at a time; a pipe that gave less is empty, or tells that it isn't.
+            if !self.tty && count < buffer.len() {
+                break;
+            }
+        }
+        if let Some(output) = &mut self.outputs[stream] {
+            output.pace.end(kernel::monotonic_ns(), total);
         }
     }
 
-    /// Reads once whether or not the clients have room; whether there may be more.
-    fn pump_once(&mut self, stream: usize, buffer: &mut [u8], epoll: &Epoll) -> bool {
-        let Some(output) = &self.outputs[stream] else { return false };
+    /// Waits a moment where that makes larger pieces and nobody late.
+    fn wait_for_flow(&mut self, stream: usize) {
+        if self.tty || self.clients.iter().any(|client| client.input_open) {
+            return;
+        }
+        let has_clients = !self.clients.is_empty();
+        let Some(output) = &mut self.outputs[stream] else { return };
+        if !output.pace.begin(kernel::monotonic_ns(), has_clients) {
+            return;
+        }
+        if !output.grown {
+            output.grown = true;
+            let _ = rustix::pipe::fcntl_setpipe_size(&output.fd, pace::PIPE_BYTES);
+        }
+        kernel::pause(pace::PAUSE_NS);
+    }
+
+    /// Reads once whether or not the clients have room.
+    fn pump_once(&mut self, stream: usize, buffer: &mut [u8], epoll: &Epoll) -> Read {
+        let Some(output) = &self.outputs[stream] else { return Read::Nothing };
         match descriptor::read(&output.fd, buffer) {
-            Ok(None) => false,
+            Ok(None) => Read::Nothing,
             Ok(Some(0)) | Err(_) => {
                 self.close_output(stream, epoll);
-                false
+                Read::Nothing
             }
             Ok(Some(count)) => {
                 let bytes = &buffer[..count];
@@ -173,7 +219,7 @@ impl Session {
                 for client in &mut self.clients {
                     client.push(stream, bytes);
                 }
-                true
+                Read::Some(count)
             }
         }
     }
@@ -196,7 +242,7 @@ impl Session {
     /// Reads all that a process has left behind when it ended: at most what its pipes hold, whatever the clients do.
     pub fn drain_outputs(&mut self, buffer: &mut [u8], epoll: &Epoll) {
         for stream in 0..2 {
-            while self.pump_once(stream, buffer, epoll) {}
+            while let Read::Some(_) = self.pump_once(stream, buffer, epoll) {}
         }
     }
 
@@ -360,5 +406,5 @@ impl Session {
 fn output_pipe() -> minke_sys::Result<(Output, OwnedFd)> {
     let (ours, theirs) = descriptor::pipe()?;
     descriptor::set_nonblocking(&ours)?;
-    Ok((Output { fd: ours, registered: None }, theirs))
+    Ok((Output::new(ours), theirs))
 }
