@@ -116,6 +116,7 @@ table! {
     ContainerPause Post "/containers/{id}/pause" Container Empty;
     ContainerUnpause Post "/containers/{id}/unpause" Container Empty;
     ContainerRename Post "/containers/{id}/rename" Container Empty;
+    ContainerUpdate Post "/containers/{id}/update" Container Value;
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;
     ContainerDelete Delete "/containers/{id}" Container Empty;

@@ -70,6 +70,7 @@ pub const COMMANDS: &[Row] = &[
     row::<container::stop::Stop>(&["stop", "container stop"]),
     row::<image::tag::Tag>(&["tag", "image tag"]),
     row::<container::pause::Unpause>(&["unpause", "container unpause"]),
+    row::<container::update::Update>(&["update", "container update"]),
     row::<container::wait::Wait>(&["wait", "container wait"]),
     row::<volume::create::Create>(&["volume create"]),
     row::<volume::inspect::Inspect>(&["volume inspect"]),

@@ -6,7 +6,7 @@ use minke_api::container::{
     AttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse,
     ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
     ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerWaitResponse,
-    KillQuery, LogsQuery, ResizeQuery, WaitQuery,
+    ContainerUpdateResponse, HostConfig, KillQuery, LogsQuery, ResizeQuery, WaitQuery,
 };
 use minke_api::run::{RunAnswer, RunMode};
 use minke_model::{Error, ErrorKind, Result};
@@ -136,6 +136,18 @@ impl Client {
     /// [`ErrorKind::Conflict`] where the name is in use.
     pub async fn container_rename(&self, container: &str, query: &ContainerRenameQuery) -> Result<()> {
         self.call(ContainerRename, container).query(query).done().await
+    }
+
+    /// Gives a container other limits: those that `change` names, and its restart policy.
+    ///
+    /// # Errors
+    /// Limits that the engine or the kernel refuses.
+    pub async fn container_update(
+        &self,
+        container: &str,
+        change: &HostConfig,
+    ) -> Result<ContainerUpdateResponse> {
+        self.call(ContainerUpdate, container).json(change)?.value().await
     }
 
     /// Removes a container.

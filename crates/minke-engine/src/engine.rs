@@ -19,6 +19,7 @@ use crate::container::record::Record;
 use crate::container::registry::Registry;
 use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
+use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub shim_home: ShimHome,
     /// The control group above containers, from the mount points.
     pub cgroup_parent: String,
+    /// What limits the host can hold containers to.
+    pub enforceable: Enforceable,
     /// Holds the data root for this engine alone.
     _lock: OwnedFd,
 }
@@ -148,6 +151,8 @@ impl Shared {
         let cgroup_parent = options.cgroup_parent.clone().unwrap_or_else(|| own_name(&options.exec_root));
         let cgroup_parent = format!("/{}", cgroup_parent.trim_matches('/'));
         let shim_home = ShimHome::make(&host, &cgroup_parent)?;
+        let enforceable = Enforceable::probe(&host, &host.group(&ShimHome::path(&cgroup_parent)));
+        crate::realtime::give(&host, &cgroup_parent, &options.realtime)?;
         Ok(Self {
             id: engine_id(&store)?,
             starts: Turnstile::new(host.found.processors),
@@ -161,6 +166,7 @@ impl Shared {
             shim,
             shim_home,
             cgroup_parent,
+            enforceable,
             options,
             _lock: lock,
         })

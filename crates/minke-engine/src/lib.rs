@@ -7,6 +7,7 @@
 
 pub mod container;
 mod embedded;
+mod enforceable;
 mod engine;
 mod events;
 mod exec;
@@ -15,6 +16,7 @@ mod image;
 mod log;
 mod options;
 mod readiness;
+mod realtime;
 mod shim;
 mod stream;
 mod system;
@@ -25,4 +27,5 @@ pub use container::run::RunSession;
 pub use engine::Engine;
 pub use log::LogStream;
 pub use options::{Build, EngineOptions};
+pub use realtime::Realtime;
 pub use stream::{Attachment, EventStream, ExecSession, ProgressStream, WaitOutcome};

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use minke_model::ulimit::Ulimit;
+
+use crate::realtime::Realtime;
+
 /// An engine's settings. Nothing is read from anywhere else.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -28,6 +32,14 @@ pub struct EngineOptions {
     pub init: bool,
     /// Containers can't gain privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// Limits of each process of containers that don't set them themselves.
+    pub ulimits: Vec<Ulimit>,
+    /// The size of /dev/shm where a container doesn't say, in bytes.
+    pub shm_size: i64,
+    /// Real-time processor time for all containers together.
+    pub realtime: Realtime,
+    /// Where vendors describe their devices; the last folder's word counts.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

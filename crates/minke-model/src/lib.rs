@@ -1,5 +1,6 @@
 //! The nouns of minke: parsed, printed and compared, never acted upon. No I/O happens here.
 
+pub mod cdi;
 pub mod digest;
 pub mod duration;
 pub mod env;
@@ -11,6 +12,7 @@ pub mod reference;
 pub mod restart_policy;
 pub mod signal;
 pub mod size;
+pub mod ulimit;
 pub mod volume;
 
 pub use digest::Digest;

@@ -235,21 +235,40 @@ fn unified(resources: &LinuxResources) -> Result<Vec<(String, String)>> {
     Ok(rows)
 }
 
-/// Computes the writes that change the limits of a running container's groups, in an order that works whichever way they go.
+/// Computes the writes that change the limits of a running container's groups from `old` to `new`, in an order that the kernel takes.
 ///
-/// `path` is as in the configuration; only what `resources` names is written.
-pub fn plan_update(path: &str, resources: &LinuxResources, host: &HostFacts) -> Result<Vec<CgroupWrite>> {
+/// `path` is as in the configuration; only what `new` names is written.
+pub fn plan_update(
+    path: &str,
+    old: &LinuxResources,
+    new: &LinuxResources,
+    host: &HostFacts,
+) -> Result<Vec<CgroupWrite>> {
     // Device rules are no limits: they stay as they are.
     let host = HostFacts { in_user_namespace: true, ..host.clone() };
-    let mut writes = plan_cgroup(Some(path), resources, &[], &host)?.writes;
-    writes.retain(|write| !write.path.ends_with("/cgroup.subtree_control"));
-    // Version 1 refuses memory above memory and swap, so when both grow, the latter goes first; when both shrink, last.
-    let place = |name: &str| writes.iter().position(|write| write.path.ends_with(name));
-    if let (Some(memory), Some(swap)) =
-        (place("/memory.limit_in_bytes"), place("/memory.memsw.limit_in_bytes"))
-    {
-        let first = CgroupWrite { optional: true, ..writes[swap].clone() };
-        writes.insert(memory, first);
+    let plan = |resources| -> Result<Vec<CgroupWrite>> {
+        let mut writes = plan_cgroup(Some(path), resources, &[], &host)?.writes;
+        writes.retain(|write| !write.path.ends_with("/cgroup.subtree_control"));
+        Ok(writes)
+    };
+    let mut writes = plan(new)?;
+    let before = plan(old).unwrap_or_default();
+    // Version 1 never lets the first be above the second: what grows makes room first.
+    for (inner, outer, unset) in [
+        ("/memory.limit_in_bytes", "/memory.memsw.limit_in_bytes", i64::MAX),
+        ("/cpu.rt_runtime_us", "/cpu.rt_period_us", 0),
+    ] {
+        let place = |name: &str| writes.iter().position(|write| write.path.ends_with(name));
+        let (Some(inside), Some(outside)) = (place(inner), place(outer)) else { continue };
+        let number = |write: &CgroupWrite| match write.value.parse() {
+            Ok(-1) => i64::MAX,
+            Ok(value) => value,
+            Err(_) => unset,
+        };
+        let was = before.iter().find(|write| write.path.ends_with(inner)).map_or(unset, number);
+        if (number(&writes[inside]) > was) != (outside < inside) {
+            writes.swap(inside, outside);
+        }
     }
     Ok(writes)
 }

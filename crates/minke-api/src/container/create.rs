@@ -41,6 +41,13 @@ pub struct ContainerCreateResponse {
     pub warnings: Vec<String>,
 }
 
+/// The answer of `POST /containers/{id}/update`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerUpdateResponse {
+    pub warnings: Option<Vec<String>>,
+}
+
 /// The answer of `POST /containers/{id}/wait`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -1,8 +1,10 @@
-//! Limits of memory, processor time and processes: seen to hold, on cgroup v1 and v2.
+//! Limits of memory, processors, processes, disks, devices: seen to hold, and to change, on cgroup v1 and v2.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use minke_e2e::{EngineKind, case, once, within};
+use minke_e2e::{Client, EngineKind, Rig, case, once, within};
+use serde_json::Value;
 
 #[test]
 fn a_container_over_its_memory_is_killed_and_says_so() {
@@ -100,5 +102,310 @@ fn a_process_is_born_in_its_cgroup() {
             let output = rig.cli("exec main sh -c 'for i in 1 2 3 4 5 6; do sleep 1000 & done'");
             (output.code != 0 || output.stderr.contains("can't fork")).then_some(())
         });
+    });
+}
+
+/// Whether control groups are version 2.
+fn v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The value of a file of a running container's group on the host: `v1` is `controller/file`.
+pub fn group_file(rig: &Rig, container: &str, v1: &str, v2_file: &str) -> String {
+    let pid = rig.inspect(container)["State"]["Pid"].as_i64().expect("a pid");
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");
+    let (controller, v1_file) = v1.split_once('/').expect("a controller");
+    let row = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next()?, parts.next()?);
+        let wanted = if v2() { names.is_empty() } else { names.split(',').any(|name| name == controller) };
+        wanted.then(|| path.to_owned())
+    });
+    let path = row.expect("its group");
+    let file = if v2() {
+        format!("/sys/fs/cgroup{path}/{v2_file}")
+    } else {
+        format!("/sys/fs/cgroup/{controller}{path}/{v1_file}")
+    };
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")).trim().to_owned()
+}
+
+#[test]
+fn a_container_keeps_to_its_processors() {
+    case(|rig| {
+        let line = "run --rm --cpuset-cpus 0 --cpuset-mems 0 busybox grep _allowed_list /proc/self/status";
+        let words: Vec<String> = rig.ok(line).split_whitespace().map(str::to_owned).collect();
+        assert_eq!(words, ["Cpus_allowed_list:", "0", "Mems_allowed_list:", "0"]);
+    });
+}
+
+#[test]
+fn limits_of_a_process_are_the_containers_or_the_engines() {
+    Rig::run(Client::Minke, &["--default-ulimit", "nofile=88:99", "--default-ulimit", "core=0"], |rig| {
+        let show = "sh -c 'ulimit -Sn; ulimit -Hn; ulimit -c'";
+        assert_eq!(rig.ok(&format!("run --rm busybox {show}")), "88\n99\n0");
+        rig.ok("run -d --name own --ulimit nofile=7:9 busybox sleep 1000");
+        assert_eq!(rig.ok(&format!("exec own {show}")), "7\n9\n0");
+        assert_eq!(rig.inspect("own")["HostConfig"]["Ulimits"][0]["Soft"], 7);
+        // Standard streams and the directory take some of the seven.
+        let output = rig.cli("exec own sh -c 'exec 3</bin 4</bin 5</bin 6</bin 7</bin'");
+        assert!(output.code != 0, "{output:?}");
+    });
+}
+
+#[test]
+fn what_takes_a_capability_that_the_engine_lacks_is_refused_by_its_name() {
+    once(|rig| {
+        let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+        let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a mask");
+        let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
+        if mask & (1 << 24) == 0 {
+            rig.fails("run --rm --oom-score-adj -500 busybox true", 125, "CAP_SYS_RESOURCE");
+        } else {
+            let line = "run --rm --oom-score-adj -500 busybox cat /proc/self/oom_score_adj";
+            assert_eq!(rig.ok(line), "-500");
+        }
+        rig.fails(
+            "run --rm --ulimit nofile=2000000000 busybox true",
+            125,
+            "error setting rlimit type 7 (above the engine's own it takes CAP_SYS_RESOURCE",
+        );
+        assert_eq!(rig.ok("run --rm --oom-score-adj 300 busybox cat /proc/self/oom_score_adj"), "300");
+    });
+}
+
+#[test]
+fn kernel_parameters_are_the_containers_own() {
+    case(|rig| {
+        let output = rig.ok(
+            "run --rm --sysctl net.core.somaxconn=77 --sysctl kernel.msgmax=5000 busybox cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax",
+        );
+        assert_eq!(output, "77\n5000");
+        rig.fails("run --rm --sysctl kernel.foo=1 busybox true", 125, "sysctl 'kernel.foo=1' is not allowed");
+        let output = rig.cli("run --rm --sysctl net.ipv4.nope=1 busybox true");
+        assert!(output.stderr.contains("open /proc/sys/net/ipv4/nope: no such file or directory"), "{output:?}");
+    });
+}
+
+#[test]
+fn a_device_is_there_with_its_rights_and_no_other_is() {
+    case(|rig| {
+        // The kernel's log: it has a driver, and no container may use it.
+        let node = rig.scratch().join("node");
+        let number = rustix::fs::makedev(1, 11);
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        let made = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &node,
+            rustix::fs::FileType::CharacterDevice,
+            mode,
+            number,
+        );
+        made.expect("a node");
+        let node = node.display();
+        rig.ok(&format!("run --rm --device {node}:/dev/inside busybox sh -c ': >/dev/inside'"));
+        rig.fails(
+            &format!("run --rm --device {node}:/dev/inside:r busybox sh -c ': >/dev/inside'"),
+            1,
+            "Operation not permitted",
+        );
+        let make = "sh -c 'mknod /k c 1 11 && : >/k'";
+        rig.fails(&format!("run --rm busybox {make}"), 1, "Operation not permitted");
+        rig.ok(&format!("run --rm --device-cgroup-rule 'c 1:11 w' busybox {make}"));
+        rig.fails(
+            "run --rm --device /dev/nowhere busybox true",
+            127,
+            "error gathering device information while adding custom device \"/dev/nowhere\": no such file or directory",
+        );
+        rig.fails(
+            "run --rm --device /etc/passwd busybox true",
+            125,
+            "error gathering device information while adding custom device \"/etc/passwd\": not a device node",
+        );
+    });
+}
+
+/// The disk that a path is on.
+fn disk_of(path: &Path) -> String {
+    let number = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).expect("it is there"));
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let link = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))
+        .unwrap_or_else(|error| panic!("{}: {error}: it must be on a disk", path.display()));
+    let whole = if link.join("partition").exists() { link.parent().expect("a disk") } else { &link };
+    let event = std::fs::read_to_string(whole.join("uevent")).expect("the disk's words");
+    let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME=")).expect("the disk's name");
+    format!("/dev/{name}")
+}
+
+#[test]
+fn a_disk_is_written_no_faster_than_allowed() {
+    once(|rig| {
+        let disk = disk_of(rig.scratch());
+        let write = "dd if=/dev/zero of=/file bs=512k count=4 oflag=direct";
+        let start = Instant::now();
+        rig.ok(&format!("run --rm --device-write-bps {disk}:1mb busybox {write}"));
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(900), "two megabytes at one each second: {took:?}");
+        rig.ok(&format!(
+            "run -d --name limited --device-read-bps {disk}:3mb --device-read-iops {disk}:70 --device-write-iops {disk}:80 busybox sleep 1000"
+        ));
+        if rig.kind() == EngineKind::Dockerd {
+            return;
+        }
+        let shown = group_file(rig, "limited", "blkio/blkio.throttle.read_bps_device", "io.max");
+        assert!(shown.contains("3145728"), "{shown}");
+        let shown = group_file(rig, "limited", "blkio/blkio.throttle.read_iops_device", "io.max");
+        assert!(shown.contains("70"), "{shown}");
+        let shown = group_file(rig, "limited", "blkio/blkio.throttle.write_iops_device", "io.max");
+        assert!(shown.contains("80"), "{shown}");
+        rig.fails(
+            "run --rm --device-read-bps /dev/nowhere:1mb busybox true",
+            127,
+            "stat /dev/nowhere: no such file or directory",
+        );
+    });
+}
+
+#[test]
+fn what_the_host_cannot_enforce_is_told() {
+    case(|rig| {
+        let line = "create --name a --memory 64m --memory-swappiness 10 --oom-kill-disable --blkio-weight 300 busybox sleep 1000";
+        let output = rig.cli(line);
+        assert_eq!(output.code, 0, "{output:?}");
+        let host = rig.inspect("a")["HostConfig"].clone();
+        let told = |words: &str| output.stderr.contains(words);
+        assert_eq!(told("memory swappiness capabilities"), v2(), "{output:?}");
+        assert_eq!(told("does not support OomKillDisable"), v2(), "{output:?}");
+        assert_eq!(host["MemorySwappiness"], if v2() { Value::Null } else { 10.into() }, "{host}");
+        assert_eq!(told("Block I/O weight"), host["BlkioWeight"] == 0, "{output:?} {host}");
+        if rig.kind() == EngineKind::Minke && !v2() {
+            rig.ok("start a");
+            assert_eq!(group_file(rig, "a", "memory/memory.swappiness", ""), "10");
+            let shown = group_file(rig, "a", "memory/memory.oom_control", "");
+            assert!(shown.starts_with("oom_kill_disable 1"), "{shown}");
+        }
+    });
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused_in_dockers_words() {
+    case(|rig| {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let many = format!("--cpus {}", processors + 64);
+        let rows: [(&str, &str); 16] = [
+            ("--memory 1m", "Minimum memory limit allowed is 6MB"),
+            ("--memory 50m --memory-swap 20m", "Minimum memoryswap limit should be larger than memory limit"),
+            ("--memory-swap 20m", "You should always set the Memory limit when using Memoryswap limit"),
+            ("--memory-reservation 1m", "Minimum memory reservation allowed is 6MB"),
+            ("--memory-swappiness 101", "invalid value: 101. Valid memory swappiness range is 0-100"),
+            ("--cpuset-cpus 700", "Requested CPUs are not available - requested 700, available: 0"),
+            ("--cpuset-cpus x", "Invalid value x for cpuset cpus"),
+            ("--cpuset-mems 300", "Requested memory nodes are not available - requested 300, available: 0"),
+            (&many, "ange of CPUs is from 0.01 to"),
+            ("--cpu-quota 10", "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+            ("--cpu-period 10", "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s"),
+            ("--oom-score-adj 1001", "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
+            ("--ulimit nofile=10:5", "ulimit soft limit must be less than or equal to hard limit: 10 > 5"),
+            ("--device-cgroup-rule x", "invalid device cgroup format 'x'"),
+            (
+                "--storage-opt size=10m",
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+            ),
+            ("--gpus all", "could not select device driver \"\" with capabilities: [[gpu]]"),
+        ];
+        for (flags, words) in rows {
+            rig.fails(&format!("run --rm {flags} busybox true"), 125, words);
+        }
+    });
+}
+
+#[test]
+fn limits_change_while_the_container_runs() {
+    case(|rig| {
+        rig.ok("run -d --name a --memory 64m --memory-swap 96m --cpu-shares 512 --pids-limit 50 busybox sleep 1000");
+        let since = rig.get("/info").json()["SystemTime"].as_str().expect("a time").to_owned();
+        assert_eq!(rig.ok("update --memory 128m --memory-swap 256m --cpus 0.5 --pids-limit 60 a"), "a");
+        assert_eq!(rig.ok("update --memory 32m --memory-swap 48m --cpu-shares 2048 a"), "a");
+        assert_eq!(rig.ok("update --restart on-failure:3 --cpuset-cpus 0 a"), "a");
+        let host = rig.inspect("a")["HostConfig"].clone();
+        assert_eq!(host["Memory"], 32 << 20);
+        assert_eq!(host["NanoCpus"], 500_000_000);
+        assert_eq!(host["RestartPolicy"]["MaximumRetryCount"], 3);
+        let events = rig.ok(&format!("events --since {since} --until 0s --filter event=update"));
+        assert_eq!(events.lines().count(), 3, "{events}");
+        let id = rig.inspect("a")["Id"].as_str().expect("an id").to_owned();
+        for (flags, words) in [
+            ("--cpu-period 50000", "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set"),
+            ("--memory 512m", "Memory limit should be smaller than already set memoryswap limit, update the memoryswap"),
+        ] {
+            rig.fails(&format!("update {flags} a"), 1, &format!("Cannot update container {id}: {words}"));
+        }
+        rig.fails("update --memory 1m a", 1, "Minimum memory limit allowed is 6MB");
+        rig.fails("update --cpuset-cpus 700 a", 1, "Requested CPUs are not available - requested 700");
+        rig.fails("update --pids-limit 5 nobody", 1, "No such container: nobody");
+        if rig.kind() == EngineKind::Dockerd {
+            return;
+        }
+        assert_eq!(group_file(rig, "a", "memory/memory.limit_in_bytes", "memory.max"), "33554432");
+        let weight = group_file(rig, "a", "cpu/cpu.shares", "cpu.weight");
+        assert!(["2048", "79", "170"].contains(&weight.as_str()), "{weight}");
+        assert!(group_file(rig, "a", "cpu/cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
+        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "60");
+        assert_eq!(group_file(rig, "a", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
+        rig.stop_engine();
+        rig.start_engine();
+        assert_eq!(rig.inspect("a")["HostConfig"]["Memory"], 32 << 20);
+        rig.ok("restart -t 0 a");
+        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "60");
+    });
+}
+
+#[test]
+fn what_the_kernel_refuses_of_a_change_leaves_the_container_as_it_was() {
+    once(|rig| {
+        if v2() || rig.kind() == EngineKind::Dockerd {
+            return; // version 2 takes every change
+        }
+        rig.ok("run -d --name a --memory 64m --memory-swap 64m --pids-limit 50 busybox sleep 1000");
+        // Memory and swap below memory.
+        let answer = rig.post("/containers/a/update", &serde_json::json!({"MemorySwap": 8 << 20, "PidsLimit": 60}));
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text().contains("memory.memsw.limit_in_bytes: invalid argument"), "{answer:?}");
+        assert_eq!(rig.inspect("a")["HostConfig"]["PidsLimit"], 50);
+        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "50");
+        assert_eq!(group_file(rig, "a", "memory/memory.memsw.limit_in_bytes", ""), "67108864");
+    });
+}
+
+#[test]
+fn a_container_can_be_put_below_another_group() {
+    once(|rig| {
+        if rig.kind() == EngineKind::Dockerd {
+            return;
+        }
+        let group = |name: &str| {
+            let pid = rig.inspect(name)["State"]["Pid"].as_i64().expect("a pid");
+            let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");
+            let wanted = if v2() { "0::" } else { ":memory:" };
+            let line = text.lines().find(|line| line.contains(wanted)).expect("a row");
+            line.rsplit(':').next().unwrap_or_default().to_owned()
+        };
+        rig.ok("run -d --name usual busybox sleep 1000");
+        let usual = group("usual");
+        let parent = usual.rsplit_once('/').expect("a parent").0;
+        rig.ok(&format!("run -d --name below --cgroup-parent {parent}/own --pids-limit 7 busybox sleep 1000"));
+        let id = rig.inspect("below")["Id"].as_str().expect("an id").to_owned();
+        assert_eq!(group("below"), format!("{parent}/own/{id}"));
+        assert_eq!(group_file(rig, "below", "pids/pids.max", "pids.max"), "7");
+    });
+}
+
+#[test]
+fn shared_memory_has_the_size_that_container_or_engine_say() {
+    Rig::run(Client::Minke, &["--default-shm-size", "8m"], |rig| {
+        let size = "sh -c 'df -k /dev/shm | tail -1'";
+        let of = |line: &str| rig.ok(line).split_whitespace().nth(1).map(str::to_owned);
+        assert_eq!(of(&format!("run --rm busybox {size}")).as_deref(), Some("8192"));
+        assert_eq!(of(&format!("run --rm --shm-size 4m busybox {size}")).as_deref(), Some("4096"));
     });
 }

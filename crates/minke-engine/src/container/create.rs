@@ -10,8 +10,7 @@ use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, ErrorKind, Result};
 use minke_spec::docker::{MASKED_PATHS, READONLY_PATHS};
 
-/// The least memory limit, in bytes.
-const LEAST_MEMORY: i64 = 6 << 20;
+use crate::enforceable::Enforceable;
 
 /// What checking a request needs to know of the host and the engine.
 #[derive(Clone, Debug)]
@@ -20,8 +19,10 @@ pub struct Circumstances<'a> {
     pub processors: u32,
     /// Control groups are version 2.
     pub cgroup2: bool,
-    /// Swap can be limited.
-    pub swap: bool,
+    /// What the host can enforce.
+    pub enforceable: &'a Enforceable,
+    /// The size of /dev/shm where the request doesn't say, in bytes.
+    pub shm_size: i64,
     /// The engine's log driver and its options.
     pub log_driver: &'a str,
     /// Its options.
@@ -179,17 +180,10 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
         (!matches!(host_config.uts_mode.as_str(), "" | "host"), "UTSMode"),
         (!matches!(host_config.userns_mode.as_str(), "" | "host"), "UsernsMode"),
         (!matches!(host_config.cgroupns_mode.as_str(), "" | "private" | "host"), "CgroupnsMode"),
-        (host_config.devices.as_ref().is_some_and(|list| !list.is_empty()), "Devices"),
         (host_config.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "DeviceRequests"),
-        (!host_config.storage_opt.is_empty(), "StorageOpt"),
         (host_config.publish_all_ports, "PublishAllPorts"),
         (!matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2"), "Runtime"),
         (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),
-        (has_entries(&host_config.blkio_weight_device), "BlkioWeightDevice"),
-        (has_entries(&host_config.blkio_device_read_bps), "BlkioDeviceReadBps"),
-        (has_entries(&host_config.blkio_device_write_bps), "BlkioDeviceWriteBps"),
-        (has_entries(&host_config.blkio_device_read_iops), "BlkioDeviceReadIOps"),
-        (has_entries(&host_config.blkio_device_write_iops), "BlkioDeviceWriteIOps"),
     ];
     if let Some((_, field)) = refused.iter().find(|(asked, _)| *asked) {
         return Err(Error::new(
@@ -205,61 +199,12 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-fn has_entries<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
 fn check_resources(
     host_config: &mut HostConfig,
     around: &Circumstances<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let memory = host_config.memory;
-    if memory != 0 && memory < LEAST_MEMORY {
-        return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
-    }
-    if memory > 0 && host_config.memory_swap > 0 && host_config.memory_swap < memory {
-        return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
-    }
-    if memory == 0 && host_config.memory_swap > 0 {
-        return Err(Error::invalid(
-            "You should always set the Memory limit when using Memoryswap limit, see usage",
-        ));
-    }
-    if host_config.memory_reservation > 0 && memory > 0 && host_config.memory_reservation > memory {
-        return Err(Error::invalid(
-            "Minimum memory limit can not be less than memory reservation limit, see usage",
-        ));
-    }
-    if memory > 0 && host_config.memory_swap == 0 && around.swap {
-        host_config.memory_swap = memory * 2;
-    }
-    if memory > 0 && !around.swap {
-        warnings.push(
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
-                .into(),
-        );
-        host_config.memory_swap = -1;
-    }
-    if host_config.nano_cpus > 0 && (host_config.cpu_period > 0 || host_config.cpu_quota > 0) {
-        let other = if host_config.cpu_period > 0 { "CPU Period" } else { "CPU Quota" };
-        return Err(Error::invalid(format!("Conflicting options: Nano CPUs and {other} cannot both be set")));
-    }
-    let most = i64::from(around.processors) * 1_000_000_000;
-    if host_config.nano_cpus < 0 || host_config.nano_cpus > most {
-        return Err(Error::invalid(format!(
-            "range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available",
-            around.processors
-        )));
-    }
-    if host_config.cpu_period != 0 && !(1_000..=1_000_000).contains(&host_config.cpu_period) {
-        return Err(Error::invalid(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        ));
-    }
-    if host_config.cpu_quota > 0 && host_config.cpu_quota < 1_000 {
-        return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
-    }
+    warnings.extend(super::resources::check(host_config, around.enforceable, around.processors, false)?);
     if host_config.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
@@ -268,6 +213,19 @@ fn check_resources(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
             host_config.oom_score_adj
         )));
+    }
+    if host_config.annotations.contains_key("") {
+        return Err(Error::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
+    for option in host_config.storage_opt.keys() {
+        return Err(Error::invalid(match option.to_lowercase().as_str() {
+            "size" => {
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned()
+            }
+            _ => format!("Unknown option {option}"),
+        }));
     }
     Ok(())
 }
@@ -362,7 +320,7 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
         list.get_or_insert_default();
     }
     if host_config.shm_size == 0 {
-        host_config.shm_size = 64 << 20;
+        host_config.shm_size = around.shm_size;
     }
     if host_config.ipc_mode.is_empty() {
         host_config.ipc_mode = "private".into();
@@ -379,9 +337,6 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
     }
     if host_config.pids_limit.is_some_and(|limit| limit <= 0) {
         host_config.pids_limit = None;
-    }
-    if host_config.memory_swappiness == Some(-1) {
-        host_config.memory_swappiness = None;
     }
     if host_config.init.is_none() && around.init {
         host_config.init = Some(true);
@@ -417,7 +372,8 @@ mod tests {
         let around = Circumstances {
             processors: 2,
             cgroup2: true,
-            swap: true,
+            enforceable: &super::super::resources::tests::everything(),
+            shm_size: 64 << 20,
             log_driver: "json-file",
             log_opts: &log_opts,
             init: false,

@@ -1,8 +1,11 @@
-//! The device nodes of the host, which a privileged container gets.
+//! Devices of the host: all of them, which a privileged container gets, and those that a container was given by name.
 
+use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use minke_api::container::{DeviceMapping, HostConfig, ThrottleDevice};
+use minke_model::{Error, ErrorKind, Result};
 use minke_spec::docker::Device;
 
 /// Directories of /dev that are a container's own.
@@ -10,6 +13,111 @@ const SKIPPED: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts",
 /// How deep nodes are looked for, and how many there may be.
 const DEPTH_LIMIT: u32 = 8;
 const COUNT_LIMIT: usize = 8192;
+
+/// What a container was given, as it is on the host now.
+#[derive(Debug, Default)]
+pub struct Devices {
+    /// The nodes that it gets.
+    pub nodes: Vec<Device>,
+    /// Major, minor, weight.
+    pub weights: Vec<(i64, i64, u16)>,
+    /// Major, minor, rate.
+    pub read_bps: Vec<(i64, i64, u64)>,
+    /// Major, minor, rate.
+    pub write_bps: Vec<(i64, i64, u64)>,
+    /// Major, minor, rate.
+    pub read_iops: Vec<(i64, i64, u64)>,
+    /// Major, minor, rate.
+    pub write_iops: Vec<(i64, i64, u64)>,
+}
+
+/// Looks at every device that a container's configuration names; at nothing where it names none.
+///
+/// # Errors
+/// Docker's words for what isn't there or is no device.
+pub fn of_container(host: &HostConfig) -> Result<Devices> {
+    let mut nodes = Vec::new();
+    // All of the host's are there already, but for those that are asked for under another name.
+    for mapping in host.devices.iter().flatten() {
+        if !host.privileged || mapping.path_on_host != mapping.path_in_container {
+            nodes.extend(mapped(mapping)?);
+        }
+    }
+    let weights = host.blkio_weight_device.iter().flatten().map(|row| {
+        let (major, minor) = numbers(&row.path)?;
+        Ok((major, minor, row.weight))
+    });
+    Ok(Devices {
+        nodes,
+        weights: weights.collect::<Result<_>>()?,
+        read_bps: rates(&host.blkio_device_read_bps)?,
+        write_bps: rates(&host.blkio_device_write_bps)?,
+        read_iops: rates(&host.blkio_device_read_iops)?,
+        write_iops: rates(&host.blkio_device_write_iops)?,
+    })
+}
+
+fn rates(rows: &Option<Vec<ThrottleDevice>>) -> Result<Vec<(i64, i64, u64)>> {
+    let rows = rows.iter().flatten().map(|row| {
+        let (major, minor) = numbers(&row.path)?;
+        Ok((major, minor, row.rate))
+    });
+    rows.collect()
+}
+
+/// The kernel's words as Docker has them: without the number behind them, and beginning small.
+pub fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn numbers(path: &str) -> Result<(i64, i64)> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| Error::new(ErrorKind::System, format!("stat {path}: {}", words(&error))))?;
+    let number = metadata.rdev();
+    Ok((rustix::fs::major(number).into(), rustix::fs::minor(number).into()))
+}
+
+/// One `--device`: a node, or all below a directory.
+fn mapped(mapping: &DeviceMapping) -> Result<Vec<Device>> {
+    let failed = |reason: String| {
+        Error::new(
+            ErrorKind::System,
+            format!(
+                "error gathering device information while adding custom device {:?}: {reason}",
+                mapping.path_on_host
+            ),
+        )
+    };
+    let real = std::fs::canonicalize(&mapping.path_on_host).map_err(|error| failed(words(&error)))?;
+    let metadata = std::fs::metadata(&real).map_err(|error| failed(words(&error)))?;
+    let inside = if mapping.path_in_container.is_empty() {
+        mapping.path_on_host.as_str()
+    } else {
+        mapping.path_in_container.as_str()
+    };
+    let access =
+        if mapping.cgroup_permissions.is_empty() { "rwm" } else { mapping.cgroup_permissions.as_str() };
+    let mut found = Vec::new();
+    if metadata.is_dir() {
+        collect(&real, DEPTH_LIMIT, &mut found);
+        for device in &mut found {
+            let below = Path::new(&device.path).strip_prefix(&real).map(Path::to_path_buf).unwrap_or_default();
+            device.path = Path::new(inside).join(below).to_string_lossy().into_owned();
+        }
+    } else {
+        found.extend(node(inside.to_owned(), &metadata));
+    }
+    if found.is_empty() {
+        return Err(failed("not a device node".into()));
+    }
+    for device in &mut found {
+        access.clone_into(&mut device.access);
+    }
+    Ok(found)
+}
 
 /// Every node below /dev.
 pub fn of_host() -> Vec<Device> {
@@ -29,24 +137,29 @@ fn collect(directory: &Path, depth: u32, devices: &mut Vec<Device>) {
             }
             continue;
         }
-        let kind = match metadata.file_type() {
-            kind if kind.is_char_device() => 'c',
-            kind if kind.is_block_device() => 'b',
-            _ => continue,
-        };
         if name == "console" || devices.len() == COUNT_LIMIT {
             continue;
         }
-        let number = metadata.rdev();
-        devices.push(Device {
-            path: entry.path().to_string_lossy().into_owned(),
-            kind,
-            major: rustix::fs::major(number),
-            minor: rustix::fs::minor(number),
-            mode: metadata.mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            access: "rwm".into(),
-        });
+        devices.extend(node(entry.path().to_string_lossy().into_owned(), &metadata));
     }
+}
+
+/// A node with all rights, unless it is something else.
+fn node(path: String, metadata: &Metadata) -> Option<Device> {
+    let kind = match metadata.file_type() {
+        kind if kind.is_char_device() => 'c',
+        kind if kind.is_block_device() => 'b',
+        _ => return None,
+    };
+    let number = metadata.rdev();
+    Some(Device {
+        path,
+        kind,
+        major: rustix::fs::major(number),
+        minor: rustix::fs::minor(number),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        access: "rwm".into(),
+    })
 }

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use minke_api::container::HostConfig;
 use minke_model::{Error, ErrorKind, Result};
 use minke_spec::shim::AttachRequest;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -96,6 +97,13 @@ pub enum Command {
     Pause(oneshot::Sender<Result<()>>),
     /// Let them go on.
     Unpause(oneshot::Sender<Result<()>>),
+    /// Give it other limits, or another restart policy.
+    Update {
+        /// What changes; checked.
+        change: Box<HostConfig>,
+        /// The answer.
+        reply: oneshot::Sender<Result<()>>,
+    },
     /// Attach a client, now or at the next start.
     Attach(PendingAttach, oneshot::Sender<Result<()>>),
 }

@@ -191,7 +191,7 @@ fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
 
 /// What a start decides, but for the host's devices, which only a privileged container's own start needs.
 pub fn start_of<'a>(
-    shared: &Shared,
+    shared: &'a Shared,
     record: &Record,
     generation: u64,
     paths: &'a ContainerPaths,
@@ -204,6 +204,8 @@ pub fn start_of<'a>(
         no_new_privileges: shared.options.no_new_privileges,
         host_devices: Vec::new(),
         root_path: String::new(),
+        ulimits: &shared.options.ulimits,
+        devices: Default::default(),
     }
 }
 
@@ -217,9 +219,10 @@ fn container_settings(
 ) -> Result<ContainerSettings> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
+    let devices = super::devices::of_container(&record.host_config)?;
     settings::of(
         record,
-        settings::Start { host_devices, ..start_of(shared, record, generation, paths, user) },
+        settings::Start { host_devices, devices, ..start_of(shared, record, generation, paths, user) },
     )
 }
 

@@ -3,7 +3,7 @@
 //! | file | what it decides or does |
 //! |---|---|
 //! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
-//! | `create`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `create`, `resources`, `devices`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
@@ -11,6 +11,7 @@
 //! | `probe` | one probe of a container's health |
 //! | `wish` | what was asked for, for an engine that comes after a crash |
 //! | `reconcile` | what an engine finds when it starts |
+//! | `update` | other limits for a container that may be running |
 //! | `inspect`, `list` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
 
@@ -37,6 +38,7 @@ mod probe;
 pub mod reconcile;
 pub mod record;
 pub mod registry;
+mod resources;
 pub mod run;
 mod service;
 mod settings;
@@ -44,6 +46,7 @@ mod shims;
 mod teardown;
 mod tell;
 pub mod turnstile;
+mod update;
 mod user;
 mod wish;
 

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minke_api::container::HostConfig;
+use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Event as ShimProtocolEvent, Request};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +18,7 @@ use super::launch::{self, Launched};
 use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
 use super::record::Record;
 use super::wish::Wish;
-use super::{health, teardown};
+use super::{health, teardown, update};
 use crate::engine::Shared;
 use crate::shim::connection::{ShimConnection, ShimEvent};
 
@@ -229,6 +231,10 @@ impl Owner {
                 let result = self.rename(name).await;
                 answer(reply, result);
             }
+            Command::Update { change, reply } => {
+                let result = self.update(&change).await;
+                answer(reply, result);
+            }
             Command::Attach(pending, reply) => {
                 let result = self.attach(pending).await;
                 answer(reply, result);
@@ -252,6 +258,30 @@ impl Owner {
         self.shared.containers.release_name(&old, &self.record.id);
         self.publish();
         self.emit("rename", &[("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
+    async fn update(&mut self, change: &HostConfig) -> Result<()> {
+        if matches!(self.lifecycle.state, State::Removing | State::Dead) {
+            return Err(Error::conflict(format!(
+                "Cannot update container {}: container is marked for removal and cannot be \"update\"",
+                self.record.id
+            )));
+        }
+        let host_config = update::joined(&self.record, change)?;
+        if let Some(run) = self.lifecycle.run() {
+            update::write_limits(&self.shared, &self.record, run.generation, &host_config)?;
+        }
+        let before = (self.record.clone(), self.lifecycle.policy);
+        let policy = &host_config.restart_policy;
+        self.lifecycle.policy = RestartPolicy::from_parts(&policy.name, policy.maximum_retry_count)?;
+        self.record = Arc::new(Record { host_config, ..Record::clone(&self.record) });
+        if let Err(error) = self.persist().await {
+            (self.record, self.lifecycle.policy) = before;
+            return Err(error);
+        }
+        self.publish();
+        self.emit("update", &[]);
         Ok(())
     }
 

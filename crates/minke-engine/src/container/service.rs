@@ -246,7 +246,8 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
     let around = Circumstances {
         processors: shared.host.found.processors,
         cgroup2: shared.host.cgroup2(),
-        swap: shared.host.facts.swap_accounting,
+        enforceable: &shared.enforceable,
+        shm_size: shared.options.shm_size,
         log_driver: &shared.options.log_driver,
         log_opts: &shared.options.log_opts,
         init: shared.options.init,

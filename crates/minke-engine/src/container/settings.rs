@@ -1,11 +1,14 @@
 //! From a container's record to the settings its start plan is made of. Pure but for bind sources that have to be made.
 
+use minke_api::container::HostConfig;
 use minke_model::Result;
+use minke_model::ulimit::Ulimit as ModelUlimit;
 use minke_spec::docker::{
     BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser,
     Resources, Seccomp, Ulimit, Writability,
 };
 
+use super::devices::Devices;
 use super::paths::ContainerPaths;
 use super::record::Record;
 use crate::exec::ExecSettings;
@@ -24,6 +27,10 @@ pub struct Start<'a> {
     pub host_devices: Vec<minke_spec::docker::Device>,
     /// A directory that is the root as it is.
     pub root_path: String,
+    /// Limits of each process where the container sets none of that name.
+    pub ulimits: &'a [ModelUlimit],
+    /// The devices that the container was given, as they are on the host now.
+    pub devices: Devices,
 }
 
 /// The settings of a start, with all its mounts; a source that `-v` names is made.
@@ -65,8 +72,15 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         }),
         time_namespace: false,
         mounts: Vec::new(),
-        resources: resources(record),
-        devices: Vec::new(),
+        resources: Resources {
+            blkio_weight_devices: start.devices.weights,
+            device_read_bps: start.devices.read_bps,
+            device_write_bps: start.devices.write_bps,
+            device_read_iops: start.devices.read_iops,
+            device_write_iops: start.devices.write_iops,
+            ..resources(&record.host_config)
+        },
+        devices: start.devices.nodes,
         device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         host_devices: start.host_devices,
         shm_size: host.shm_size.unsigned_abs(),
@@ -76,12 +90,7 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         apparmor_profile: None,
         selinux_label: None,
         oom_score_adj: i32::try_from(host.oom_score_adj).unwrap_or_default(),
-        ulimits: host
-            .ulimits
-            .iter()
-            .flatten()
-            .map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
-            .collect(),
+        ulimits: ulimits(record, start.ulimits),
         sysctls: host.sysctls.clone(),
         masked_paths: host.masked_paths.clone(),
         readonly_paths: host.readonly_paths.clone(),
@@ -121,8 +130,19 @@ fn network_files(paths: &ContainerPaths) -> Vec<MountSettings> {
     .into()
 }
 
-fn resources(record: &Record) -> Resources {
-    let host = &record.host_config;
+/// The container's limits of each process, and those of the engine that it doesn't set.
+fn ulimits(record: &Record, defaults: &[ModelUlimit]) -> Vec<Ulimit> {
+    let own = record.host_config.ulimits.as_deref().unwrap_or_default();
+    let usual = defaults.iter().filter(|limit| !own.iter().any(|known| known.name == limit.name));
+    let of = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
+    own.iter()
+        .map(|limit| of(&limit.name, limit.soft, limit.hard))
+        .chain(usual.map(|limit| of(&limit.name, limit.soft, limit.hard)))
+        .collect()
+}
+
+/// The limits of a container's groups but for those of single devices.
+pub fn resources(host: &HostConfig) -> Resources {
     Resources {
         memory: host.memory,
         memory_swap: host.memory_swap,

@@ -142,10 +142,23 @@ pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
     Ok(())
 }
 
+/// What raising a limit above the engine's own, or lowering an OOM score, takes.
+const LACKING: &str = " (it takes CAP_SYS_RESOURCE, which the engine does not have)";
+const LACKING_FOR_FILES: &str =
+    " (above the engine's own it takes CAP_SYS_RESOURCE, and nothing goes above fs.nr_open)";
+/// The kernel's number of that limit.
+const NUMBER_OF_FILES: u32 = 7;
+
 fn set_limits(plan: &ProcessPlan) -> Result<()> {
     for (resource, soft, hard) in &plan.rlimits {
-        kernel::set_rlimit(*resource, *soft, *hard)
-            .map_err(failure::setup(format!("error setting rlimit type {resource}")))?;
+        kernel::set_rlimit(*resource, *soft, *hard).map_err(|errno| {
+            let lacking = match (errno, resource) {
+                (Errno::PERM, &NUMBER_OF_FILES) => LACKING_FOR_FILES,
+                (Errno::PERM, _) => LACKING,
+                _ => "",
+            };
+            failure::setup(format!("error setting rlimit type {resource}{lacking}"))(errno)
+        })?;
     }
     Ok(())
 }
@@ -159,7 +172,10 @@ pub(super) fn set_oom_score(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
         Err(Errno::ACCESS | Errno::PERM) if current_oom_score(procfs).is_some_and(|now| now == wanted) => {
             Ok(())
         }
-        result => result.map_err(failure::setup("error setting oom_score_adj")),
+        result => result.map_err(|errno| {
+            let lacking = if matches!(errno, Errno::ACCESS | Errno::PERM) { LACKING } else { "" };
+            failure::setup(format!("error setting oom_score_adj{lacking}"))(errno)
+        }),
     }
 }
 

@@ -8,6 +8,8 @@ use clap::Parser;
 use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
+use super::limits::{self, ContainerLimits, LimitFile, LimitFlags};
+
 /// Runs the engine in the foreground.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "minke daemon", disable_version_flag = true)]
@@ -51,6 +53,9 @@ pub struct Flags {
     /// The control group below which containers are put.
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<String>,
+    /// Limits and devices of containers that don't say.
+    #[command(flatten)]
+    pub limits: LimitFlags,
     /// Containers run a reaper as their first process.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub init: Option<bool>,
@@ -108,6 +113,8 @@ struct File {
     log_opts: BTreeMap<String, String>,
     labels: Vec<String>,
     cgroup_parent: Option<String>,
+    #[serde(flatten)]
+    limits: LimitFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
     live_restore: Option<bool>,
@@ -122,10 +129,16 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 29] = [
+    "cdi-spec-dirs",
     "cgroup-parent",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
     "data-root",
     "debug",
+    "default-shm-size",
+    "default-ulimits",
+    "exec-opts",
     "exec-root",
     "group",
     "hosts",
@@ -213,6 +226,8 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// The control group above containers.
     pub cgroup_parent: Option<String>,
+    /// What containers get that don't say.
+    pub limits: ContainerLimits,
     /// Containers get a reaper.
     pub init: bool,
     /// Containers can't gain privileges.
@@ -312,7 +327,7 @@ fn given(flags: &Flags, key: &str) -> bool {
         "tlscacert" => flags.tlscacert.is_some(),
         "tlscert" => flags.tlscert.is_some(),
         "tlskey" => flags.tlskey.is_some(),
-        _ => false,
+        key => flags.limits.gives(key),
     }
 }
 
@@ -337,6 +352,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         other => return Err(Error::invalid(format!("invalid logging level: {other}"))),
     };
     let tls = tls_files(&flags, &file)?;
+    let limits = limits::join(&flags.limits, &file.limits)?;
     let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
     if hosts.is_empty() {
         hosts.push(places.host.clone());
@@ -355,6 +371,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         log_opts,
         labels: [file.labels, flags.labels].concat(),
         cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent),
+        limits,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
         shutdown_timeout_s: flags.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(15),

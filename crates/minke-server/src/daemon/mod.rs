@@ -1,6 +1,7 @@
 //! The daemon as a process: settings, pid file, signals, listeners. What it serves is the engine's.
 
 mod config;
+mod limits;
 mod pidfile;
 
 use std::ffi::OsString;
@@ -122,6 +123,10 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         log_opts: settings.log_opts.clone(),
         labels: settings.labels.clone(),
         cgroup_parent: settings.cgroup_parent.clone(),
+        ulimits: settings.limits.ulimits.clone(),
+        shm_size: settings.limits.shm_size,
+        realtime: settings.limits.realtime,
+        cdi_spec_dirs: settings.limits.cdi_spec_dirs.clone(),
         init: settings.init,
         no_new_privileges: settings.no_new_privileges,
         storage_driver: settings.storage_driver.clone(),

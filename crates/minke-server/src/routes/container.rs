@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use minke_api::adapt::Adapt as _;
-use minke_api::container::{AttachQuery, ContainerConfig, ContainerCreateRequest, WaitQuery};
+use minke_api::container::{AttachQuery, ContainerConfig, ContainerCreateRequest, HostConfig, WaitQuery};
 use minke_api::run::RunMode;
 use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use minke_api::{ApiVersion, json};
@@ -100,6 +100,12 @@ pub async fn unpause(request: &Request) -> Result<Response> {
 pub async fn rename(request: &Request) -> Result<Response> {
     request.engine.container_rename(&request.parameter, &request.query()?).await?;
     done()
+}
+
+pub async fn update(mut request: Request) -> Result<Response> {
+    // Limits and the restart policy are fields of it.
+    let change: HostConfig = request.json().await?;
+    Ok(response::json(&request.engine.container_update(&request.parameter, change).await?))
 }
 
 pub fn attach(request: Request) -> Result<Response> {

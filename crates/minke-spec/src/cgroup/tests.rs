@@ -195,25 +195,35 @@ fn cpuset_parents_come_before_their_children() {
 }
 
 #[test]
-fn an_update_writes_memory_and_swap_in_both_orders() {
-    let json = serde_json::json!({"memory": {"limit": 10, "swap": 20}, "pids": {"limit": -1}});
-    let resources = serde_json::from_value(json).expect("resources");
-    let shown = |host: &HostFacts| {
-        let writes = plan_update("/docker/c1", &resources, host).expect("writes");
-        let rows = writes.iter().map(|write| format!("{} {} {}", write.path, write.value, write.optional));
-        rows.collect::<Vec<_>>().join("\n")
+fn an_update_makes_room_before_it_grows() {
+    let resources = |limit: i64, swap: i64| -> LinuxResources {
+        let json = serde_json::json!({"memory": {"limit": limit, "swap": swap}, "pids": {"limit": -1}});
+        serde_json::from_value(json).expect("resources")
     };
-    insta::assert_snapshot!(shown(&HostFacts::example_v1()), @r#"
-    /sys/fs/cgroup/memory/docker/c1/memory.memsw.limit_in_bytes 20 true
-    /sys/fs/cgroup/memory/docker/c1/memory.limit_in_bytes 10 false
-    /sys/fs/cgroup/memory/docker/c1/memory.memsw.limit_in_bytes 20 false
-    /sys/fs/cgroup/pids/docker/c1/pids.max max false
-    "#);
-    insta::assert_snapshot!(shown(&HostFacts::example_v2()), @r#"
-    /sys/fs/cgroup/docker/c1/memory.swap.max 10 false
-    /sys/fs/cgroup/docker/c1/memory.max 10 false
-    /sys/fs/cgroup/docker/c1/pids.max max false
-    "#);
+    let shown = |old: (i64, i64), new: (i64, i64), host: &HostFacts| {
+        let writes = plan_update("/docker/c1", &resources(old.0, old.1), &resources(new.0, new.1), host);
+        let writes = writes.expect("writes");
+        let name = |write: &CgroupWrite| write.path.rsplit('/').next().unwrap_or_default().to_owned();
+        let rows = writes.iter().map(|write| format!("{} {}", name(write), write.value));
+        rows.collect::<Vec<_>>().join(", ")
+    };
+    let v1 = HostFacts::example_v1();
+    assert_eq!(
+        shown((10, 20), (30, 40), &v1),
+        "memory.memsw.limit_in_bytes 40, memory.limit_in_bytes 30, pids.max max"
+    );
+    assert_eq!(
+        shown((30, 40), (10, 20), &v1),
+        "memory.limit_in_bytes 10, memory.memsw.limit_in_bytes 20, pids.max max"
+    );
+    assert_eq!(
+        shown((30, 40), (50, -1), &v1),
+        "memory.memsw.limit_in_bytes -1, memory.limit_in_bytes 50, pids.max max"
+    );
+    assert_eq!(
+        shown((30, 40), (10, 20), &HostFacts::example_v2()),
+        "memory.swap.max 10, memory.max 10, pids.max max"
+    );
 }
 
 #[test]

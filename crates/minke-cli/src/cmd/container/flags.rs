@@ -1,9 +1,10 @@
 //! The flags that `run` and `create` share, and how single values are read. What they amount to is `plan.rs`.
 
 use clap::Args;
+use minke_model::env;
 use minke_model::mount::{self, Mount};
-use minke_model::{env, size};
 
+use super::limits::{parse_bytes, parse_swap};
 use crate::grammar::parse_int;
 
 /// Flags that Docker has and that are not offered yet.
@@ -13,44 +14,25 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--publish-all", PORTS),
     ("-P", PORTS),
     ("--add-host", ""),
-    ("--blkio-weight", ""),
-    ("--blkio-weight-device", ""),
-    ("--cgroup-parent", ""),
     ("--cgroupns", ""),
-    ("--cpu-rt-period", ""),
-    ("--cpu-rt-runtime", ""),
-    ("--device", ""),
-    ("--device-cgroup-rule", ""),
-    ("--device-read-bps", ""),
-    ("--device-read-iops", ""),
-    ("--device-write-bps", ""),
-    ("--device-write-iops", ""),
     ("--dns", NETWORKS),
     ("--dns-option", NETWORKS),
     ("--dns-opt", NETWORKS),
     ("--dns-search", NETWORKS),
     ("--expose", NETWORKS),
-    ("--gpus", ""),
     ("--ip", NETWORKS),
     ("--ip6", NETWORKS),
     ("--ipc", ""),
     ("--isolation", ""),
-    ("--kernel-memory", ""),
     ("--link", NETWORKS),
     ("--link-local-ip", NETWORKS),
     ("--mac-address", NETWORKS),
-    ("--memory-swappiness", ""),
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
-    ("--oom-kill-disable", ""),
-    ("--oom-score-adj", ""),
     ("--pid", ""),
     ("--platform", ""),
     ("--runtime", ""),
     ("--security-opt", ""),
-    ("--storage-opt", ""),
-    ("--sysctl", ""),
-    ("--ulimit", ""),
     ("--use-api-socket", ""),
     ("--userns", ""),
     ("--uts", ""),
@@ -130,6 +112,8 @@ pub struct ContainerFlags {
     /// Read labels from a file
     #[arg(long, value_name = "list")]
     pub label_file: Vec<String>,
+    #[command(flatten)]
+    pub limits: super::limits::LimitFlags,
     /// Where the output is logged: json-file or none
     #[arg(long, value_name = "string", default_value = "")]
     pub log_driver: String,
@@ -201,14 +185,6 @@ pub struct ContainerFlags {
     pub workdir: String,
 }
 
-fn parse_bytes(text: &str) -> Result<i64, String> {
-    size::parse_binary(text).map_err(|error| error.to_string())
-}
-
-fn parse_swap(text: &str) -> Result<i64, String> {
-    size::parse_binary_or_unlimited(text).map_err(|error| error.to_string())
-}
-
 fn parse_mount(text: &str) -> Result<Mount, String> {
     mount::parse_mount_flag(text).map_err(|error| error.to_string())
 }
@@ -236,7 +212,7 @@ fn parse_stream(text: &str) -> Result<String, String> {
 }
 
 /// Reads a number of CPUs, a decimal or a fraction, as billionths.
-fn parse_cpus(text: &str) -> Result<i64, String> {
+pub fn parse_cpus(text: &str) -> Result<i64, String> {
     let invalid = || format!("failed to parse {text} as a rational number");
     let (top, bottom) = match text.split_once('/') {
         Some((top, bottom)) => (decimal(top).ok_or_else(invalid)?, decimal(bottom).ok_or_else(invalid)?),

@@ -126,7 +126,7 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         pids_limit: flags.pids_limit,
         mounts: flags.mount.iter().map(api_mount).collect(),
         init: flags.init.then_some(true),
-        ..HostConfig::default()
+        ..flags.limits.host_config()?
     })
 }
 
@@ -170,7 +170,8 @@ fn read_lines(files: &[String], facts: &Facts<'_>) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn pairs(texts: &[String]) -> StringMap {
+/// Splits `name=value`s.
+pub fn pairs(texts: &[String]) -> StringMap {
     texts
         .iter()
         .map(|text| env::split_label(text))
