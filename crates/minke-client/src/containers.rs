@@ -5,8 +5,8 @@ use minke_api::Operation::*;
 use minke_api::container::{
     AttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse,
     ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
-    ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerWaitResponse,
-    ContainerUpdateResponse, HostConfig, KillQuery, LogsQuery, ResizeQuery, WaitQuery,
+    ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerUpdateResponse,
+    ContainerWaitResponse, HostConfig, KillQuery, LogsQuery, ResizeQuery, WaitQuery,
 };
 use minke_api::run::{RunAnswer, RunMode};
 use minke_model::{Error, ErrorKind, Result};

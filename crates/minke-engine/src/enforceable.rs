@@ -92,9 +92,8 @@ impl Enforceable {
     }
 
     fn of_v2(mountpoint: &Path, has: &dyn Fn(&str) -> bool, swap: bool) -> Self {
-        let text = |file: &str| {
-            std::fs::read_to_string(mountpoint.join(file)).unwrap_or_default().trim().to_owned()
-        };
+        let text =
+            |file: &str| std::fs::read_to_string(mountpoint.join(file)).unwrap_or_default().trim().to_owned();
         // Which of the two schedulers that know weights the kernel was built with shows where their own files are.
         let cost = mountpoint.join("io.cost.qos").exists();
         let fair_queues = Path::new("/sys/module/bfq").exists();

@@ -67,8 +67,7 @@ impl Ulimit {
 }
 
 fn number(text: &str) -> Result<i64> {
-    text.parse()
-        .map_err(|_| Error::invalid(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+    text.parse().map_err(|_| Error::invalid(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ mod state;
 mod summary;
 
 pub use config::{ContainerConfig, HealthConfig};
-pub use create::{ContainerCreateRequest, ContainerCreateResponse, ContainerUpdateResponse, ContainerWaitResponse, WaitError};
+pub use create::{
+    ContainerCreateRequest, ContainerCreateResponse, ContainerUpdateResponse, ContainerWaitResponse,
+    WaitError,
+};
 pub use host_config::{HostConfig, LogConfig, RestartPolicy};
 pub use inspect::{ContainerInspect, DriverData};
 pub use mount::{

@@ -160,7 +160,7 @@ fn what_takes_a_capability_that_the_engine_lacks_is_refused_by_its_name() {
         let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a mask");
         let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
         if mask & (1 << 24) == 0 {
-            rig.fails("run --rm --oom-score-adj -500 busybox true", 125, "CAP_SYS_RESOURCE");
+            rig.fails("run --rm --oom-score-adj -500 busybox true", 126, "CAP_SYS_RESOURCE");
         } else {
             let line = "run --rm --oom-score-adj -500 busybox cat /proc/self/oom_score_adj";
             assert_eq!(rig.ok(line), "-500");
@@ -183,7 +183,10 @@ fn kernel_parameters_are_the_containers_own() {
         assert_eq!(output, "77\n5000");
         rig.fails("run --rm --sysctl kernel.foo=1 busybox true", 125, "sysctl 'kernel.foo=1' is not allowed");
         let output = rig.cli("run --rm --sysctl net.ipv4.nope=1 busybox true");
-        assert!(output.stderr.contains("open /proc/sys/net/ipv4/nope: no such file or directory"), "{output:?}");
+        assert!(
+            output.stderr.contains("open /proc/sys/net/ipv4/nope: no such file or directory"),
+            "{output:?}"
+        );
     });
 }
 
@@ -194,13 +197,8 @@ fn a_device_is_there_with_its_rights_and_no_other_is() {
         let node = rig.scratch().join("node");
         let number = rustix::fs::makedev(1, 11);
         let mode = rustix::fs::Mode::from_raw_mode(0o666);
-        let made = rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &node,
-            rustix::fs::FileType::CharacterDevice,
-            mode,
-            number,
-        );
+        let made =
+            rustix::fs::mknodat(rustix::fs::CWD, &node, rustix::fs::FileType::CharacterDevice, mode, number);
         made.expect("a node");
         let node = node.display();
         rig.ok(&format!("run --rm --device {node}:/dev/inside busybox sh -c ': >/dev/inside'"));
@@ -269,19 +267,19 @@ fn a_disk_is_written_no_faster_than_allowed() {
 #[test]
 fn what_the_host_cannot_enforce_is_told() {
     case(|rig| {
-        let line = "create --name a --memory 64m --memory-swappiness 10 --oom-kill-disable --blkio-weight 300 busybox sleep 1000";
+        let line = "create --name main --memory 64m --memory-swappiness 10 --oom-kill-disable --blkio-weight 300 busybox sleep 1000";
         let output = rig.cli(line);
         assert_eq!(output.code, 0, "{output:?}");
-        let host = rig.inspect("a")["HostConfig"].clone();
+        let host = rig.inspect("main")["HostConfig"].clone();
         let told = |words: &str| output.stderr.contains(words);
         assert_eq!(told("memory swappiness capabilities"), v2(), "{output:?}");
         assert_eq!(told("does not support OomKillDisable"), v2(), "{output:?}");
         assert_eq!(host["MemorySwappiness"], if v2() { Value::Null } else { 10.into() }, "{host}");
         assert_eq!(told("Block I/O weight"), host["BlkioWeight"] == 0, "{output:?} {host}");
         if rig.kind() == EngineKind::Minke && !v2() {
-            rig.ok("start a");
-            assert_eq!(group_file(rig, "a", "memory/memory.swappiness", ""), "10");
-            let shown = group_file(rig, "a", "memory/memory.oom_control", "");
+            rig.ok("start main");
+            assert_eq!(group_file(rig, "main", "memory/memory.swappiness", ""), "10");
+            let shown = group_file(rig, "main", "memory/memory.oom_control", "");
             assert!(shown.starts_with("oom_kill_disable 1"), "{shown}");
         }
     });
@@ -322,41 +320,49 @@ fn limits_that_make_no_sense_are_refused_in_dockers_words() {
 #[test]
 fn limits_change_while_the_container_runs() {
     case(|rig| {
-        rig.ok("run -d --name a --memory 64m --memory-swap 96m --cpu-shares 512 --pids-limit 50 busybox sleep 1000");
-        let since = rig.get("/info").json()["SystemTime"].as_str().expect("a time").to_owned();
-        assert_eq!(rig.ok("update --memory 128m --memory-swap 256m --cpus 0.5 --pids-limit 60 a"), "a");
-        assert_eq!(rig.ok("update --memory 32m --memory-swap 48m --cpu-shares 2048 a"), "a");
-        assert_eq!(rig.ok("update --restart on-failure:3 --cpuset-cpus 0 a"), "a");
-        let host = rig.inspect("a")["HostConfig"].clone();
+        rig.ok("run -d --name main --memory 64m --memory-swap 96m --cpu-shares 512 --pids-limit 50 busybox sleep 1000");
+        let now = || rig.get("/info").json()["SystemTime"].as_str().expect("a time").to_owned();
+        let since = now();
+        assert_eq!(rig.ok("update --memory 128m --memory-swap 256m --cpus 0.5 --pids-limit 60 main"), "main");
+        assert_eq!(rig.ok("update --memory 32m --memory-swap 48m --cpu-shares 2048 main"), "main");
+        assert_eq!(rig.ok("update --restart on-failure:3 --cpuset-cpus 0 main"), "main");
+        let host = rig.inspect("main")["HostConfig"].clone();
         assert_eq!(host["Memory"], 32 << 20);
         assert_eq!(host["NanoCpus"], 500_000_000);
         assert_eq!(host["RestartPolicy"]["MaximumRetryCount"], 3);
-        let events = rig.ok(&format!("events --since {since} --until 0s --filter event=update"));
+        let until = now();
+        let events = rig.ok(&format!("events --since {since} --until {until} --filter event=update"));
         assert_eq!(events.lines().count(), 3, "{events}");
-        let id = rig.inspect("a")["Id"].as_str().expect("an id").to_owned();
+        let id = rig.inspect("main")["Id"].as_str().expect("an id").to_owned();
         for (flags, words) in [
-            ("--cpu-period 50000", "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set"),
-            ("--memory 512m", "Memory limit should be smaller than already set memoryswap limit, update the memoryswap"),
+            (
+                "--cpu-period 50000",
+                "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+            ),
+            (
+                "--memory 512m",
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap",
+            ),
         ] {
-            rig.fails(&format!("update {flags} a"), 1, &format!("Cannot update container {id}: {words}"));
+            rig.fails(&format!("update {flags} main"), 1, &format!("Cannot update container {id}: {words}"));
         }
-        rig.fails("update --memory 1m a", 1, "Minimum memory limit allowed is 6MB");
-        rig.fails("update --cpuset-cpus 700 a", 1, "Requested CPUs are not available - requested 700");
+        rig.fails("update --memory 1m main", 1, "Minimum memory limit allowed is 6MB");
+        rig.fails("update --cpuset-cpus 700 main", 1, "Requested CPUs are not available - requested 700");
         rig.fails("update --pids-limit 5 nobody", 1, "No such container: nobody");
         if rig.kind() == EngineKind::Dockerd {
             return;
         }
-        assert_eq!(group_file(rig, "a", "memory/memory.limit_in_bytes", "memory.max"), "33554432");
-        let weight = group_file(rig, "a", "cpu/cpu.shares", "cpu.weight");
+        assert_eq!(group_file(rig, "main", "memory/memory.limit_in_bytes", "memory.max"), "33554432");
+        let weight = group_file(rig, "main", "cpu/cpu.shares", "cpu.weight");
         assert!(["2048", "79", "170"].contains(&weight.as_str()), "{weight}");
-        assert!(group_file(rig, "a", "cpu/cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
-        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "60");
-        assert_eq!(group_file(rig, "a", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
+        assert!(group_file(rig, "main", "cpu/cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
+        assert_eq!(group_file(rig, "main", "pids/pids.max", "pids.max"), "60");
+        assert_eq!(group_file(rig, "main", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
         rig.stop_engine();
         rig.start_engine();
-        assert_eq!(rig.inspect("a")["HostConfig"]["Memory"], 32 << 20);
-        rig.ok("restart -t 0 a");
-        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "60");
+        assert_eq!(rig.inspect("main")["HostConfig"]["Memory"], 32 << 20);
+        rig.ok("restart -t 0 main");
+        assert_eq!(group_file(rig, "main", "pids/pids.max", "pids.max"), "60");
     });
 }
 
@@ -366,14 +372,15 @@ fn what_the_kernel_refuses_of_a_change_leaves_the_container_as_it_was() {
         if v2() || rig.kind() == EngineKind::Dockerd {
             return; // version 2 takes every change
         }
-        rig.ok("run -d --name a --memory 64m --memory-swap 64m --pids-limit 50 busybox sleep 1000");
+        rig.ok("run -d --name main --memory 64m --memory-swap 64m --pids-limit 50 busybox sleep 1000");
         // Memory and swap below memory.
-        let answer = rig.post("/containers/a/update", &serde_json::json!({"MemorySwap": 8 << 20, "PidsLimit": 60}));
+        let answer =
+            rig.post("/containers/main/update", &serde_json::json!({"MemorySwap": 8 << 20, "PidsLimit": 60}));
         assert_eq!(answer.status, 500, "{answer:?}");
         assert!(answer.text().contains("memory.memsw.limit_in_bytes: invalid argument"), "{answer:?}");
-        assert_eq!(rig.inspect("a")["HostConfig"]["PidsLimit"], 50);
-        assert_eq!(group_file(rig, "a", "pids/pids.max", "pids.max"), "50");
-        assert_eq!(group_file(rig, "a", "memory/memory.memsw.limit_in_bytes", ""), "67108864");
+        assert_eq!(rig.inspect("main")["HostConfig"]["PidsLimit"], 50);
+        assert_eq!(group_file(rig, "main", "pids/pids.max", "pids.max"), "50");
+        assert_eq!(group_file(rig, "main", "memory/memory.memsw.limit_in_bytes", ""), "67108864");
     });
 }
 
@@ -393,7 +400,9 @@ fn a_container_can_be_put_below_another_group() {
         rig.ok("run -d --name usual busybox sleep 1000");
         let usual = group("usual");
         let parent = usual.rsplit_once('/').expect("a parent").0;
-        rig.ok(&format!("run -d --name below --cgroup-parent {parent}/own --pids-limit 7 busybox sleep 1000"));
+        rig.ok(&format!(
+            "run -d --name below --cgroup-parent {parent}/own --pids-limit 7 busybox sleep 1000"
+        ));
         let id = rig.inspect("below")["Id"].as_str().expect("an id").to_owned();
         assert_eq!(group("below"), format!("{parent}/own/{id}"));
         assert_eq!(group_file(rig, "below", "pids/pids.max", "pids.max"), "7");

@@ -73,6 +73,7 @@ pub fn prepare(
     check_config(&config)?;
     let policy = check_policy(&host_config)?;
     refuse_what_is_not_offered(&host_config)?;
+    super::devices::check_requests(&host_config)?;
     check_resources(&mut host_config, around, &mut warnings)?;
     network(&mut config, &mut host_config, id, around, &mut warnings)?;
     let mounts = mounts(&host_config)?;
@@ -180,7 +181,6 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
         (!matches!(host_config.uts_mode.as_str(), "" | "host"), "UTSMode"),
         (!matches!(host_config.userns_mode.as_str(), "" | "host"), "UsernsMode"),
         (!matches!(host_config.cgroupns_mode.as_str(), "" | "private" | "host"), "CgroupnsMode"),
-        (host_config.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "DeviceRequests"),
         (host_config.publish_all_ports, "PublishAllPorts"),
         (!matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2"), "Runtime"),
         (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),

@@ -57,6 +57,24 @@ pub fn of_container(host: &HostConfig) -> Result<Devices> {
     })
 }
 
+/// Checks requests to device drivers.
+///
+/// # Errors
+/// Docker's words where no driver serves one.
+pub fn check_requests(host: &HostConfig) -> Result<()> {
+    let Some(request) = host.device_requests.iter().flatten().next() else { return Ok(()) };
+    let capabilities: Vec<String> =
+        request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
+    Err(Error::new(
+        ErrorKind::System,
+        format!(
+            "could not select device driver {:?} with capabilities: [{}]",
+            request.driver,
+            capabilities.join(" ")
+        ),
+    ))
+}
+
 fn rates(rows: &Option<Vec<ThrottleDevice>>) -> Result<Vec<(i64, i64, u64)>> {
     let rows = rows.iter().flatten().map(|row| {
         let (major, minor) = numbers(&row.path)?;
@@ -104,7 +122,8 @@ fn mapped(mapping: &DeviceMapping) -> Result<Vec<Device>> {
     if metadata.is_dir() {
         collect(&real, DEPTH_LIMIT, &mut found);
         for device in &mut found {
-            let below = Path::new(&device.path).strip_prefix(&real).map(Path::to_path_buf).unwrap_or_default();
+            let below =
+                Path::new(&device.path).strip_prefix(&real).map(Path::to_path_buf).unwrap_or_default();
             device.path = Path::new(inside).join(below).to_string_lossy().into_owned();
         }
     } else {

@@ -15,12 +15,7 @@ const CPUSET_LIMIT: u32 = 8192;
 ///
 /// # Errors
 /// [`minke_model::ErrorKind::InvalidParameter`] in Docker's words.
-pub fn check(
-    host: &mut HostConfig,
-    can: &Enforceable,
-    processors: u32,
-    update: bool,
-) -> Result<Vec<String>> {
+pub fn check(host: &mut HostConfig, can: &Enforceable, processors: u32, update: bool) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     if !update && host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);
@@ -110,12 +105,7 @@ fn processes(host: &mut HostConfig, can: &Enforceable, warnings: &mut Vec<String
     }
 }
 
-fn cpu(
-    host: &mut HostConfig,
-    can: &Enforceable,
-    processors: u32,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
+fn cpu(host: &mut HostConfig, can: &Enforceable, processors: u32, warnings: &mut Vec<String>) -> Result<()> {
     for (other, name) in [(host.cpu_period, "CPU Period"), (host.cpu_quota, "CPU Quota")] {
         if host.nano_cpus > 0 && other > 0 {
             return invalid(&format!("Conflicting options: Nano CPUs and {name} cannot both be set"));
@@ -201,7 +191,8 @@ fn cpuset(host: &mut HostConfig, can: &Enforceable, warnings: &mut Vec<String>) 
 /// The numbers of a list such as `0-3,7`.
 fn parse_list(text: &str) -> Result<Vec<u32>, String> {
     let wrong = || format!("invalid format: {text}");
-    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number < CPUSET_LIMIT).ok_or_else(wrong);
+    let number =
+        |text: &str| text.parse::<u32>().ok().filter(|number| *number < CPUSET_LIMIT).ok_or_else(wrong);
     let mut numbers = Vec::new();
     for part in text.split(',').filter(|_| !text.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -223,7 +214,9 @@ fn block_io(host: &mut HostConfig, can: &Enforceable, warnings: &mut Vec<String>
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     if host.io_maximum_bandwidth != 0 || host.io_maximum_iops != 0 {
-        return invalid("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+        return invalid(
+            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+        );
     }
     if host.blkio_weight_device.as_ref().is_some_and(|rows| !rows.is_empty()) && !can.blkio_weight_device {
         lacks(warnings, "Block I/O weight_device", "Weight-device discarded.");

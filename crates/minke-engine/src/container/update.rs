@@ -50,10 +50,14 @@ pub fn joined(record: &Record, change: &HostConfig) -> Result<HostConfig> {
         );
     }
     if change.nano_cpus > 0 && host.cpu_quota > 0 {
-        return conflict("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set");
+        return conflict(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set",
+        );
     }
     if change.cpu_period > 0 && host.nano_cpus > 0 {
-        return conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set");
+        return conflict(
+            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+        );
     }
     if change.cpu_quota > 0 && host.nano_cpus > 0 {
         return conflict("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set");
@@ -80,10 +84,9 @@ pub fn joined(record: &Record, change: &HostConfig) -> Result<HostConfig> {
             *own = new;
         }
     }
-    for (own, new) in [
-        (&mut host.cpuset_cpus, &change.cpuset_cpus),
-        (&mut host.cpuset_mems, &change.cpuset_mems),
-    ] {
+    for (own, new) in
+        [(&mut host.cpuset_cpus, &change.cpuset_cpus), (&mut host.cpuset_mems, &change.cpuset_mems)]
+    {
         if !new.is_empty() {
             own.clone_from(new);
         }
@@ -156,8 +159,7 @@ mod tests {
 
     #[test]
     fn what_a_change_does_not_name_stays() {
-        let own =
-            HostConfig { memory: 5, memory_swap: 10, pids_limit: Some(3), ..HostConfig::default() };
+        let own = HostConfig { memory: 5, memory_swap: 10, pids_limit: Some(3), ..HostConfig::default() };
         assert_eq!(joined_words(own.clone(), HostConfig::default()), "5 10 Some(3)");
         let change = HostConfig { memory: 7, pids_limit: Some(-1), ..HostConfig::default() };
         assert_eq!(joined_words(own, change), "7 10 Some(-1)");

@@ -160,10 +160,8 @@ mod tests {
     fn a_flags_limit_wins_over_the_files_of_its_name() {
         let text = r#"{"default-ulimits":{"nofile":{"Name":"nofile","Soft":5,"Hard":6},"core":{"Soft":0,"Hard":0}},"default-shm-size":"8m"}"#;
         let file: LimitFile = serde_json::from_str(text).unwrap();
-        let flags = LimitFlags {
-            default_ulimits: vec![Ulimit::parse("nofile=9").unwrap()],
-            ..LimitFlags::default()
-        };
+        let flags =
+            LimitFlags { default_ulimits: vec![Ulimit::parse("nofile=9").unwrap()], ..LimitFlags::default() };
         let limits = join(&flags, &file).unwrap();
         let shown: Vec<_> =
             limits.ulimits.iter().map(|limit| (limit.name.as_str(), limit.soft, limit.hard)).collect();

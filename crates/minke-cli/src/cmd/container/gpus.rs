@@ -20,9 +20,9 @@ pub fn parse(text: &str) -> Result<DeviceRequest, String> {
             "driver" => request.driver = value.to_owned(),
             "count" if value == "all" => request.count = -1,
             "count" => {
-                request.count = value
-                    .parse()
-                    .map_err(|_| format!("invalid count ({value}): value must be either \"all\" or an integer"))?;
+                request.count = value.parse().map_err(|_| {
+                    format!("invalid count ({value}): value must be either \"all\" or an integer")
+                })?;
             }
             "device" => request.device_ids = Some(value.split(',').map(str::to_owned).collect()),
             "capabilities" => capabilities = value.split(',').map(str::to_owned).collect(),

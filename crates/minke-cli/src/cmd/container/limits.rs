@@ -213,9 +213,8 @@ fn parse_device_rule(text: &str) -> Result<String, String> {
     let wrong = || format!("invalid device cgroup format '{text}'");
     let words: Vec<&str> = text.split(' ').collect();
     let [kind, numbers, rights] = words[..] else { return Err(wrong()) };
-    let number = |text: &str| {
-        text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
-    };
+    let number =
+        |text: &str| text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
     let fine = ["a", "b", "c"].contains(&kind)
         && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
         && (1..=3).contains(&rights.len())

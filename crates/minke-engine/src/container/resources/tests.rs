@@ -78,7 +78,8 @@ fn what_the_host_lacks_is_taken_out_and_told() {
     let warnings = check(&mut host, &Enforceable::default(), 2, false).unwrap();
     assert_eq!(warnings.len(), 6, "{warnings:#?}");
     assert!(
-        warnings[0].starts_with("Your kernel does not support memory limit capabilities or the cgroup is not")
+        warnings[0]
+            .starts_with("Your kernel does not support memory limit capabilities or the cgroup is not")
     );
     assert_eq!(host, HostConfig { memory_swap: -1, ..HostConfig::default() });
 }
