@@ -219,7 +219,7 @@ fn check_resources(
             "invalid Annotations: the empty string is not permitted as an annotation key",
         ));
     }
-    for option in host_config.storage_opt.keys() {
+    if let Some(option) = host_config.storage_opt.keys().next() {
         return Err(Error::invalid(match option.to_lowercase().as_str() {
             "size" => {
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned()
