@@ -225,7 +225,43 @@ pub fn parse_bind(text: &str) -> Result<BindSpec> {
             _ => {}
         }
     }
-    Ok(spec)
+    let extra = match spec.kind {
+        MountKind::Volume if spec.propagation.is_some() => Some("BindOptions"),
+        MountKind::Bind if spec.no_copy => Some("VolumeOptions"),
+        _ => None,
+    };
+    match extra {
+        Some(field) => Err(Error::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type \"{}\": field {field} must not be specified",
+            spec.kind.name()
+        ))),
+        None => Ok(spec),
+    }
+}
+
+/// One entry of the API's `VolumesFrom`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumesFrom {
+    /// The container whose mounts are taken.
+    pub container: String,
+    /// They can't be written to.
+    pub read_only: bool,
+}
+
+/// Reads one entry of the API's `VolumesFrom`: a container and perhaps a mode.
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidParameter`]: an empty entry, a mode that is none or that would change more than the right to write.
+pub fn parse_volumes_from(text: &str) -> Result<VolumesFrom> {
+    if text.is_empty() {
+        return Err(Error::invalid("volumes-from specification cannot be an empty string"));
+    }
+    let (container, mode) = text.split_once(':').unwrap_or((text, ""));
+    let changes_more = |option: &str| option == "nocopy" || PROPAGATIONS.contains(&option);
+    if !is_mode(mode) || mode.split(',').any(changes_more) {
+        return Err(Error::invalid(format!("invalid mode: {mode}")));
+    }
+    Ok(VolumesFrom { container: container.into(), read_only: mode.split(',').any(|option| option == "ro") })
 }
 
 /// Checks where a mount goes: absolute, and not the root itself.

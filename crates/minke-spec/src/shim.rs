@@ -66,7 +66,8 @@ pub enum Request {
         protocol: u16,
     },
     /// Starts the container; only on the inherited connection, only once.
-    /// Descriptors: the root file system as a detached mount, then those of [`StartRequest::attach`], in order.
+    /// Descriptors: the root file system as a detached mount, then those of [`StartRequest::sources`], then those of
+    /// [`StartRequest::attach`], in order.
     Start(alloc::boxed::Box<StartRequest>),
     /// Sends a signal to the container's init process, or with `all` to every process of its pid namespace.
     Kill {
@@ -205,6 +206,8 @@ pub struct StartRequest {
     pub log: LogSettings,
     /// Clients that are there from the first byte on.
     pub attach: Vec<AttachRequest>,
+    /// The binds of [`StartPlan::mounts`], by their number, whose source comes as a descriptor of a detached mount.
+    pub sources: Vec<u32>,
 }
 
 /// The standard streams of a process.

@@ -160,15 +160,13 @@ fn detach_current() -> Result<()> {
 
 /// Makes the mount that `root` is the root of the calling process's root and drops everything else from its mount namespace.
 ///
-/// The mount must be attached in the caller's own mount namespace.
+/// The mount must be attached in the caller's own mount namespace, in which nothing may be passed on to the host's any more:
+/// the old root's going would be.
 pub fn pivot(root: impl AsFd) -> Result<()> {
     rustix::process::fchdir(root)?;
     match rustix::process::pivot_root(".", ".") {
-        Ok(()) => {
-            // "." is the old root now, stacked over the new one: nothing of its going may reach the host.
-            set_propagation(".", SLAVE | RECURSIVE)?;
-            detach_current()?;
-        }
+        // To unmount "." is to unmount what is stacked over it, the old root. To change it would be to change the new one.
+        Ok(()) => detach_current()?,
         // The old root is the kernel's first file system, which can't be moved away: cover it and stay inside.
         Err(Errno::INVAL) => {
             rustix::mount::mount_move(".", "/")?;

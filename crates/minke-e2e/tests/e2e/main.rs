@@ -17,6 +17,7 @@ mod kill9;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mounts;
 mod oci;
 mod pause;
 mod places;

@@ -1,11 +1,9 @@
 //! Making a container: the request joined with its image and Docker's defaults, checked, written down. Nothing of it runs.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
-use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig, MountPoint};
+use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig};
 use minke_model::image;
-use minke_model::mount::parse_bind;
 use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, ErrorKind, Result};
 use minke_spec::docker::{MASKED_PATHS, READONLY_PATHS};
@@ -42,8 +40,6 @@ pub struct Prepared {
     pub config: ContainerConfig,
     /// The host's part.
     pub host_config: HostConfig,
-    /// The mounts as inspect shows them.
-    pub mounts: Vec<MountPoint>,
     /// The policy.
     pub policy: RestartPolicy,
     /// What the caller should know.
@@ -63,9 +59,6 @@ pub fn prepare(
     let mut config = request.config;
     let mut host_config = request.host_config.unwrap_or_default();
     let mut warnings = Vec::new();
-    if let Some(path) = config.volumes.iter().flatten().map(|(path, _)| path).next() {
-        return Err(named_volume(path));
-    }
     merge_image(&mut config, image);
     if config.entrypoint.iter().chain(&config.cmd).flatten().next().is_none() {
         return Err(Error::invalid("no command specified"));
@@ -76,9 +69,8 @@ pub fn prepare(
     super::devices::check_requests(&host_config)?;
     check_resources(&mut host_config, around, &mut warnings)?;
     network(&mut config, &mut host_config, id, around, &mut warnings)?;
-    let mounts = mounts(&host_config)?;
     complete(&mut host_config, around)?;
-    Ok(Prepared { config, host_config, mounts, policy, warnings })
+    Ok(Prepared { config, host_config, policy, warnings })
 }
 
 /// Fills in what the image says and the request does not.
@@ -168,8 +160,6 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let private = |mode: &str| matches!(mode, "" | "private");
     let refused = [
-        (some(&host_config.volumes_from), "VolumesFrom"),
-        (!host_config.volume_driver.is_empty() && host_config.volume_driver != "local", "VolumeDriver"),
         (some(&host_config.links), "Links"),
         (
             !private(&host_config.ipc_mode)
@@ -260,47 +250,6 @@ fn network(
         config.hostname = id[..12].to_owned();
     }
     Ok(())
-}
-
-fn mounts(host_config: &HostConfig) -> Result<Vec<MountPoint>> {
-    let mut points = Vec::new();
-    let mut targets = BTreeSet::new();
-    let mut claim = |target: &str| -> Result<()> {
-        if targets.insert(target.trim_end_matches('/').to_owned()) {
-            Ok(())
-        } else {
-            Err(Error::invalid(format!("Duplicate mount point: {target}")))
-        }
-    };
-    for text in host_config.binds.iter().flatten() {
-        let bind = parse_bind(text)?;
-        if !bind.source.starts_with('/') {
-            return Err(named_volume(&bind.source));
-        }
-        claim(&bind.target)?;
-        points.push(super::mounts::bind_point(&bind));
-    }
-    for mount in &host_config.mounts {
-        super::mounts::check(mount)?;
-        claim(&mount.target)?;
-        points.push(super::mounts::point(mount)?);
-    }
-    for target in host_config.tmpfs.keys() {
-        minke_model::mount::check_target(target)?;
-        claim(target)?;
-    }
-    points.sort_by(|a, b| a.destination.cmp(&b.destination));
-    Ok(points)
-}
-
-/// The refusal of a volume.
-pub fn named_volume(name: &str) -> Error {
-    Error::new(
-        ErrorKind::NotImplemented,
-        format!(
-            "volume {name:?}: this version of minke has no volumes; give a directory of the host as an absolute path"
-        ),
-    )
 }
 
 /// What Docker writes into a host configuration that doesn't say.
@@ -408,7 +357,7 @@ mod tests {
         fn host(request: &mut ContainerCreateRequest) -> &mut HostConfig {
             request.host_config.get_or_insert_default()
         }
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 6] = [
             (|request| host(request).memory = 1 << 20, "Minimum memory limit allowed is 6MB"),
             (
                 |request| host(request).nano_cpus = 3_000_000_000,
@@ -425,17 +374,7 @@ mod tests {
                 |request| request.config.working_dir = "x".into(),
                 "the working directory 'x' is invalid, it needs to be an absolute path",
             ),
-            (
-                |request| host(request).binds = Some(vec!["/a:/x".into(), "/b:/x".into()]),
-                "Duplicate mount point: /x",
-            ),
             (|request| host(request).network_mode = "mynet".into(), "network mynet not found"),
-            (
-                |request| {
-                    request.config.volumes.get_or_insert_default().insert("/data".into(), Default::default());
-                },
-                "volume \"/data\": this version of minke has no volumes; give a directory of the host as an absolute path",
-            ),
             (
                 |request| host(request).links = Some(vec!["x".into()]),
                 "HostConfig.Links is not offered by this version of minke: leave it out",

@@ -68,8 +68,8 @@ impl Engine {
             return Err(Error::invalid("links between containers are not offered by this version of minke"));
         }
         let container = self.shared.containers.resolve(reference)?;
-        let force = query.force;
-        container.ask(|reply| Command::Remove { force, reply }).await?;
+        let (force, volumes) = (query.force, query.volumes);
+        container.ask(|reply| Command::Remove { force, volumes, reply }).await?;
         let view = container.wait_for(|view| view.removed || view.lifecycle.state == State::Dead).await;
         if view.removed {
             return Ok(());

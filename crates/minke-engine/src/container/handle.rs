@@ -83,6 +83,8 @@ pub enum Command {
     Remove {
         /// Kill it first if need be.
         force: bool,
+        /// Its anonymous volumes go with it.
+        volumes: bool,
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },

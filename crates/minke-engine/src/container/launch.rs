@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_model::{Context as _, Error, ErrorKind, Result};
-use minke_spec::docker::{ContainerSettings, ProcessUser};
-use minke_spec::plan::{CgroupPlan, StartPlan};
+use minke_spec::docker::{ContainerSettings, MountSettings, ProcessUser};
+use minke_spec::plan::{CgroupPlan, MountStep, StartPlan};
 use minke_spec::shim::{ErrorCode, Reply, Request, ShimError, StartRequest, Started, Stdio};
 use minke_store::RootFs;
 use minke_sys::cgroup::{Group, Write};
@@ -22,7 +22,7 @@ use super::lifecycle::Exit;
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
-use super::{log_settings, settings, user};
+use super::{log_settings, mounts, settings, user};
 use crate::engine::Shared;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::shim::note::Note;
@@ -66,6 +66,8 @@ struct Prepared {
     connection: socket::PacketSocket,
     request: Box<StartRequest>,
     root: OwnedFd,
+    /// What goes beside the request instead of being opened by name.
+    sources: Vec<OwnedFd>,
 }
 
 /// Starts the container's process. On failure what was made is still there for teardown.
@@ -88,6 +90,7 @@ pub async fn launch(
         .map_err(|error| LaunchFailure::from(Error::system(format!("preparing the start: {error}"))))??;
     let (connection, events) = ShimConnection::new(prepared.connection);
     let mut descriptors = vec![&prepared.root];
+    descriptors.extend(&prepared.sources);
     descriptors.extend(&sockets);
     match connection.request(&Request::Start(prepared.request), &descriptors).await {
         Ok((Reply::Started(started), descriptors)) => {
@@ -126,7 +129,8 @@ fn prepare(
     let paths = shared.paths(&record.id);
     make_directories(&paths)?;
     let root = mount_root(shared, record)?;
-    let settings = container_settings(shared, record, generation, &root, &paths)?;
+    let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
+    let settings = container_settings(shared, record, generation, &root, &paths, wanted)?;
     write_network_files(record, &paths)?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
@@ -134,7 +138,25 @@ fn prepare(
     let (connection, control) = socket::pair().context("making the shim's socket")?;
     let shim = spawn_shim(shared, record, &control)?;
     Note::of(generation, shim)?.write(&paths.shim_note)?;
-    Ok(Prepared { connection, request: Box::new(request(record, generation, &paths, plan, attach)?), root })
+    let (numbers, sources) = number_given(&plan, given)?;
+    let mut request = request(record, generation, &paths, plan, attach)?;
+    request.sources = numbers;
+    Ok(Prepared { connection, request: Box::new(request), root, sources })
+}
+
+/// Finds the steps of the plan that the given mounts are for.
+fn number_given(plan: &StartPlan, given: Vec<mounts::Given>) -> Result<(Vec<u32>, Vec<OwnedFd>)> {
+    let (mut numbers, mut sources) = (Vec::new(), Vec::new());
+    for given in given {
+        let number = plan.mounts.iter().position(|step| {
+            matches!(step, MountStep::Bind { source, target, .. } if *source == given.source && *target == given.target)
+        });
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        numbers
+            .push(number.ok_or_else(|| Error::system(format!("no mount at {} is planned", given.target)))?);
+        sources.push(given.mount);
+    }
+    Ok((numbers, sources))
 }
 
 fn request(
@@ -160,6 +182,7 @@ fn request(
         },
         log: log_settings::settings(record, &paths.log)?,
         attach,
+        sources: Vec::new(),
     })
 }
 
@@ -176,7 +199,7 @@ fn make_directories(paths: &ContainerPaths) -> Result<()> {
 }
 
 /// The container's root as a mount that is attached nowhere.
-fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
+pub fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
     let mount = match shared.store.rootfs(&record.id)? {
         RootFs::Overlay { lowers, upper, work, volatile } => {
             let overlay = Overlay { lower: lowers, upper: Some((upper, work)), volatile, attributes: 0 };
@@ -216,6 +239,7 @@ fn container_settings(
     generation: u64,
     root: &OwnedFd,
     paths: &ContainerPaths,
+    mounts: Vec<MountSettings>,
 ) -> Result<ContainerSettings> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
@@ -223,6 +247,7 @@ fn container_settings(
     settings::of(
         record,
         settings::Start { host_devices, devices, ..start_of(shared, record, generation, paths, user) },
+        mounts,
     )
 }
 

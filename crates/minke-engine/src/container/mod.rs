@@ -3,7 +3,8 @@
 //! | file | what it decides or does |
 //! |---|---|
 //! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
-//! | `create`, `resources`, `devices`, `mounts`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `point`, `claims`, `mounts` | which mounts a container gets, what it holds of volumes and images, what a run mounts |
+//! | `create`, `resources`, `devices`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
@@ -16,6 +17,7 @@
 //! | `attach`, `exec` | clients' streams |
 
 pub mod attach;
+mod claims;
 mod create;
 mod devices;
 mod ending;
@@ -34,6 +36,7 @@ mod names;
 mod owner;
 pub mod paths;
 mod pausing;
+mod point;
 mod probe;
 pub mod reconcile;
 pub mod record;

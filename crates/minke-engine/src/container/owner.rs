@@ -54,6 +54,8 @@ pub struct Owner {
     /// What those who waited are told as soon as all effects are carried out.
     answers: Vec<(oneshot::Sender<Result<()>>, Result<()>)>,
     removed: bool,
+    /// Its anonymous volumes go with it.
+    remove_volumes: bool,
 }
 
 /// The conversation with the container's shim.
@@ -112,6 +114,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
     let (running, running_receiver) = watch::channel(view.is_running());
     let (view, view_receiver) = watch::channel(Arc::new(view));
     let container = Container::new(record.id.clone(), sender, view_receiver, running_receiver);
+    let remove_volumes = record.host_config.auto_remove;
     let mut owner = Owner {
         shared: shared.clone(),
         record: record.clone(),
@@ -130,6 +133,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         starters: Vec::new(),
         answers: Vec::new(),
         removed: false,
+        remove_volumes,
     };
     // Nobody sees it as it was before the news.
     let effects = found.news.into_iter().flat_map(|event| owner.learn(event)).collect();
@@ -219,8 +223,10 @@ impl Owner {
                 let result = self.unpause().await;
                 answer(reply, result);
             }
-            Command::Remove { force, reply } => match self.decide(Event::Remove { force }, "remove") {
+            Command::Remove { force, volumes, reply } => match self.decide(Event::Remove { force }, "remove")
+            {
                 Ok(effects) => {
+                    self.remove_volumes |= volumes;
                     self.note(effects.contains(&Effect::Kill).then_some(ending::SIGKILL), None);
                     answer(reply, Ok(()));
                     self.carry_out(effects).await;
@@ -386,6 +392,7 @@ impl Owner {
                 Effect::CancelBackoff => self.backoff = None,
                 Effect::Teardown(generation) => {
                     teardown::after_run(&self.shared, &self.record, generation);
+                    super::mounts::finish(&self.shared, &self.record, generation);
                 }
                 Effect::Persist => self.keep().await,
                 Effect::Remove => effects.extend(self.remove().await),
@@ -439,7 +446,7 @@ impl Owner {
     async fn remove(&mut self) -> Vec<Effect> {
         self.publish();
         self.last_run_is_over().await;
-        match teardown::remove(&self.shared, &self.record).await {
+        match teardown::remove(&self.shared, &self.record, self.remove_volumes).await {
             Ok(()) => {
                 self.removed = true;
                 self.shared.containers.remove(&self.record.id);

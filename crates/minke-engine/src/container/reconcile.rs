@@ -51,8 +51,16 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
         let shared = shared.clone();
         finding.push(tokio::spawn(async move { find(&shared, record, lifecycle).await }));
     }
+    let mut all = Vec::new();
     for found in finding {
-        let found = found.await.context("taking over a container")?;
+        all.push(found.await.context("taking over a container")?);
+    }
+    let noting = shared.clone();
+    let note = move || {
+        super::claims::take_over(&noting, &all);
+        all
+    };
+    for found in tokio::task::spawn_blocking(note).await.context("taking over volumes")? {
         owner::spawn(shared.clone(), found);
     }
     Ok(())
@@ -211,7 +219,8 @@ async fn sweep(shared: &Arc<Shared>, known: &Known) {
             }
         }
         for id in shared.store.rw_ids() {
-            if !known.contains_key(&id) {
+            // An image that a container mounts has a layer named after the container and a number.
+            if !known.contains_key(id.split('.').next().unwrap_or_default()) {
                 let _ = shared.store.remove_rw(&id);
             }
         }

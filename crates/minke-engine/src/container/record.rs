@@ -1,5 +1,6 @@
 //! What is kept of a container, in the database or, for one that ends with the boot, under the exec root.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -9,9 +10,13 @@ use minke_model::{Context as _, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::Lifecycle;
+use super::point::{self, Kind, Point};
 
 /// The version that this engine writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version that a record without volumes or images among its mounts has, so that earlier builds read it: they would start
+/// any other container without them.
+const WITHOUT_VOLUMES: u32 = 1;
 
 /// A container as its creator made it, with what renaming changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,9 @@ pub struct Record {
     pub host_config: HostConfig,
     /// Its mounts as inspect shows them.
     pub mounts: Vec<MountPoint>,
+    /// Its mounts as a start makes them; `None` in records that are older than volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<Vec<Point>>,
     /// The storage driver's name.
     pub driver: String,
 }
@@ -45,7 +53,10 @@ struct Kept<R> {
 impl Record {
     /// The bytes to keep.
     pub fn render(&self, lifecycle: &Lifecycle) -> Result<Vec<u8>> {
-        serde_json::to_vec(&Kept { version: VERSION, record: self, lifecycle: lifecycle.clone() })
+        let needs_volumes =
+            self.points.iter().flatten().any(|point| matches!(point.kind, Kind::Volume | Kind::Image));
+        let version = if needs_volumes { VERSION } else { WITHOUT_VOLUMES };
+        serde_json::to_vec(&Kept { version, record: self, lifecycle: lifecycle.clone() })
             .context("the container's record can't be written")
     }
 
@@ -64,6 +75,14 @@ impl Record {
         }
         let kept: Kept<Self> = serde_json::from_slice(bytes).context("a container's record is damaged")?;
         Ok((kept.record, kept.lifecycle))
+    }
+
+    /// Its mounts.
+    pub fn points(&self) -> Cow<'_, [Point]> {
+        match &self.points {
+            Some(points) => Cow::Borrowed(points),
+            None => Cow::Owned(point::of_host_config(&self.host_config)),
+        }
     }
 
     /// The program and its arguments.
@@ -127,9 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_record_with_volumes_is_kept_from_earlier_builds() {
+        let (mut record, lifecycle) = Record::parse(FIRST.as_bytes()).unwrap();
+        let version = |record: &Record| {
+            let bytes = record.render(&lifecycle).unwrap();
+            assert_eq!(Record::parse(&bytes).unwrap().0, *record);
+            serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["version"].as_u64()
+        };
+        let bind = Point { source: "/a".into(), target: "/b".into(), ..Point::default() };
+        record.points = Some(vec![bind.clone()]);
+        assert_eq!(version(&record), Some(1));
+        record.points =
+            Some(vec![bind, Point { kind: Kind::Volume, name: "data".into(), ..Point::default() }]);
+        assert_eq!(version(&record), Some(2));
+    }
+
+    #[test]
     fn a_newer_version_is_refused() {
-        let newer = FIRST.replacen("\"version\":1", "\"version\":2", 1);
+        let newer = FIRST.replacen("\"version\":1", "\"version\":3", 1);
         let error = Record::parse(newer.as_bytes()).unwrap_err();
-        assert_eq!(error.message(), "a container's record has version 2; this engine knows versions up to 1");
+        assert_eq!(error.message(), "a container's record has version 3; this engine knows versions up to 2");
     }
 }

@@ -13,7 +13,7 @@ use super::handle::{Command, Container, View};
 use super::lifecycle::{Lifecycle, State};
 use super::owner::{self, Found};
 use super::record::Record;
-use super::{attach, inspect, launch, list, names, settings};
+use super::{attach, claims, inspect, launch, list, names, point, settings};
 use crate::engine::{Shared, random_hex};
 use crate::log::LogOptions;
 use crate::time::parse_query_time;
@@ -254,10 +254,21 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         hostname: &shared.host.hostname,
         thermal_throttle_paths: &shared.host.facts.thermal_throttle_paths,
     };
-    let Prepared { config, host_config, mounts, policy, warnings } =
+    let Prepared { config, host_config, policy, warnings } =
         create::prepare(request, image_config, &id, &around)?;
+    let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
+    let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
     settings::check_security(host_config.security_opt.as_deref().unwrap_or_default())?;
+    let keep = if host_config.auto_remove { Keep::Boot } else { Keep::Durable };
     let name = reserve_name(shared, name, &id)?;
+    let claimed = match claims::claim(shared, &id, planned, keep) {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            shared.containers.release_name(&name, &id);
+            return Err(not_of_the_image(error));
+        }
+    };
+    let volume_data = |name: &str| shared.volumes.data(name).to_string_lossy().into_owned();
     let record = Record {
         id,
         name,
@@ -265,19 +276,21 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         image_id: image.id.to_string(),
         config,
         host_config,
-        mounts,
+        mounts: claimed.points.iter().map(|point| point.shown(volume_data)).collect(),
+        points: Some(claimed.points.clone()),
         driver: shared.store.snapshot_kind().driver_name().to_owned(),
     };
     let lifecycle = Lifecycle::new(policy, record.host_config.auto_remove);
-    let keep = if record.ends_with_boot() { Keep::Boot } else { Keep::Durable };
     let written = check_plan(shared, &record)
         .and_then(|()| shared.store.create_rw(&record.id, &image, keep))
+        .and_then(|()| claims::fill(shared, &record))
         .and_then(|()| shared.store.put_container(&record.id, &record.render(&lifecycle)?, keep));
     if let Err(error) = written {
         let _ = shared.store.remove_rw(&record.id);
         shared.containers.release_name(&record.name, &record.id);
         return Err(error);
     }
+    claimed.keep();
     Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None }, warnings))
 }
 
@@ -287,6 +300,11 @@ fn check_plan(shared: &Shared, record: &Record) -> Result<()> {
     let start = launch::start_of(shared, record, 1, &paths, Default::default());
     let settings = settings::without_mounts(record, start)?;
     minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters).map(|_| ())
+}
+
+/// Clients take what is not found for the container's image, and would fetch that.
+fn not_of_the_image(error: Error) -> Error {
+    if error.kind() == ErrorKind::NotFound { Error::invalid(error.to_string()) } else { error }
 }
 
 fn missing_image(error: Error, name: &str) -> Error {

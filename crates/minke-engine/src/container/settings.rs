@@ -33,10 +33,10 @@ pub struct Start<'a> {
     pub devices: Devices,
 }
 
-/// The settings of a start, with all its mounts; a source that `-v` names is made.
-pub fn of(record: &Record, start: Start<'_>) -> Result<ContainerSettings> {
+/// The settings of a start, with all its mounts.
+pub fn of(record: &Record, start: Start<'_>, wanted: Vec<MountSettings>) -> Result<ContainerSettings> {
     let mut mounts = network_files(start.paths);
-    mounts.extend(super::mounts::settings(&record.host_config)?);
+    mounts.extend(wanted);
     Ok(ContainerSettings { mounts, ..without_mounts(record, start)? })
 }
 

@@ -145,8 +145,8 @@ async fn remove_later(mut group: Group) {
     }
 }
 
-/// Removes all that is kept of a container.
-pub async fn remove(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
+/// Removes all that is kept of a container; with `volumes`, its anonymous volumes too.
+pub async fn remove(shared: &Arc<Shared>, record: &Arc<Record>, volumes: bool) -> Result<()> {
     let (shared, record) = (shared.clone(), record.clone());
     let work = move || {
         shared.store.delete_container(&record.id)?;
@@ -160,6 +160,7 @@ pub async fn remove(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
                 _ => {}
             }
         }
+        super::claims::give_back(&shared, &record, volumes);
         Ok(())
     };
     tokio::task::spawn_blocking(work).await.context("removing the container")?

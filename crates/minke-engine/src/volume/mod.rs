@@ -18,6 +18,8 @@ use minke_store::{Keep, Store, VolumeRecord};
 
 use crate::engine::random_hex;
 
+pub use mounting::Run;
+
 /// What a volume is to be.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {

@@ -111,6 +111,14 @@ fn a_bad_bind_is_refused_in_the_engines_words() {
             "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
         ),
         (
+            "/a:/b:nocopy",
+            "invalid volume specification: '/a:/b:nocopy': invalid mount config for type \"bind\": field VolumeOptions must not be specified",
+        ),
+        (
+            "a:/b:shared",
+            "invalid volume specification: 'a:/b:shared': invalid mount config for type \"volume\": field BindOptions must not be specified",
+        ),
+        (
             "a:b",
             "invalid volume specification: 'a:b': invalid mount config for type \"volume\": invalid mount path: 'b' mount path must be absolute",
         ),
@@ -118,6 +126,19 @@ fn a_bad_bind_is_refused_in_the_engines_words() {
     for (text, message) in cases {
         assert_eq!(parse_bind(text).unwrap_err().message(), message);
     }
+}
+
+#[test]
+fn volumes_are_taken_from_a_container() {
+    let from = |text: &str| parse_volumes_from(text).map(|from| (from.container, from.read_only));
+    assert_eq!(from("web").unwrap(), ("web".into(), false));
+    assert_eq!(from("web:ro,z").unwrap(), ("web".into(), true));
+    assert_eq!(from("web:rw").unwrap(), ("web".into(), false));
+    for mode in ["odd", "nocopy", "rshared"] {
+        let text = format!("web:{mode}");
+        assert_eq!(from(&text).unwrap_err().message(), format!("invalid mode: {mode}"));
+    }
+    assert!(from("").is_err());
 }
 
 #[test]

@@ -208,7 +208,8 @@ fn set_names(plan: &StartPlan) -> Result<()> {
 fn pivot(plan: &StartPlan, root: &Root) -> Result<()> {
     mount::pivot(root.as_fd()).map_err(failure::setup("pivot_root"))?;
     if plan.root.propagation != 0 {
-        mount::set_propagation("/", plan.root.propagation | mount::RECURSIVE)
+        // Not with all below it, unless the plan says so: each mount has its own.
+        mount::set_propagation("/", plan.root.propagation)
             .map_err(failure::setup("setting the root's propagation"))?;
     }
     Ok(())

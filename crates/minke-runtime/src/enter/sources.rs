@@ -43,7 +43,8 @@ pub struct Sources {
 
 impl Sources {
     /// Opens everything that `plan` names; `root` is the root file system as a detached mount unless the plan names a path.
-    pub fn open(plan: &StartPlan, root: Option<OwnedFd>) -> Result<Self> {
+    /// `given`: the sources of binds, by the number of their step, that came as detached mounts and are not opened by name.
+    pub fn open(plan: &StartPlan, root: Option<OwnedFd>, mut given: Vec<(u32, OwnedFd)>) -> Result<Self> {
         let root = match (&plan.root.path, root) {
             (Some(path), _) => mount::copy_path(path, Extent::Tree)
                 .map_err(failure::setup(format!("error mounting {path:?} as root file system")))?,
@@ -60,7 +61,13 @@ impl Sources {
         let null = (!plan.masked_paths.is_empty()).then(open_null).transpose()?;
         Ok(Self {
             root,
-            mounts: plan.mounts.iter().map(|step| open_mount(step, &procfs)).collect::<Result<_>>()?,
+            mounts: (0u32..)
+                .zip(&plan.mounts)
+                .map(|(number, step)| {
+                    let at = given.iter().position(|(of, _)| *of == number);
+                    open_mount(step, at.map(|at| given.swap_remove(at).1), &procfs)
+                })
+                .collect::<Result<_>>()?,
             devices: plan.devices.iter().map(open_device).collect::<Result<_>>()?,
             null,
             namespaces: plan
@@ -114,13 +121,17 @@ pub(super) fn open_cgroup(path: &str) -> Result<OwnedFd> {
         .map_err(failure::setup(format!("error opening control group {path:?}")))
 }
 
-fn open_mount(step: &MountStep, procfs: &Procfs) -> Result<Vec<Source>> {
+fn open_mount(step: &MountStep, given: Option<OwnedFd>, procfs: &Procfs) -> Result<Vec<Source>> {
     match step {
         MountStep::Filesystem { .. } => Ok(Vec::new()),
         MountStep::Bind { source, target, recursive, .. } => {
             let words = || format!("error mounting {source:?} to rootfs at {target:?}");
             let extent = if *recursive { Extent::Tree } else { Extent::One };
-            let opened = copy(source, extent).map_err(failure::setup(words()))?;
+            let opened = match given {
+                Some(mount) => of_mount(mount),
+                None => copy(source, extent),
+            };
+            let opened = opened.map_err(failure::setup(words()))?;
             change_bind(&opened.mount, step, procfs).map_err(failure::setup(words()))?;
             Ok(alloc::vec![opened])
         }
@@ -162,7 +173,10 @@ fn change_bind(mount: &OwnedFd, step: &MountStep, procfs: &Procfs) -> minke_sys:
 }
 
 fn copy(path: &str, extent: Extent) -> minke_sys::Result<Source> {
-    let mount = mount::copy_path(path, extent)?;
+    of_mount(mount::copy_path(path, extent)?)
+}
+
+fn of_mount(mount: OwnedFd) -> minke_sys::Result<Source> {
     let is_directory = rooted::kind(&mount)? == FileType::Directory;
     Ok(Source { mount, is_directory })
 }

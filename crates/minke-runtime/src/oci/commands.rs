@@ -76,7 +76,7 @@ fn set_up(
     directory.write(state)?;
     prepare_cgroups(&bundle.plan)?;
     let gate = open_gate(&directory.gate())?;
-    let mut sources = Sources::open(&bundle.plan, None)?;
+    let mut sources = Sources::open(&bundle.plan, None, Vec::new())?;
     sources.wait_at(gate);
     let streams = match bundle.terminal {
         Some(size) => ChildStreams::Terminal(size),

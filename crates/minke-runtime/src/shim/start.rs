@@ -45,7 +45,8 @@ impl Shim {
         request: StartRequest,
         mut descriptors: Vec<OwnedFd>,
     ) -> Result<()> {
-        let StartRequest { container_id, generation, runtime_dir, mut plan, stdio, log, attach } = request;
+        let StartRequest { container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources } =
+            request;
         let oom_score = guard::take();
         plan.process.oom_score_adj = plan.process.oom_score_adj.or(oom_score);
         rustix::process::chdir(runtime_dir.as_str())
@@ -65,7 +66,9 @@ impl Shim {
         });
         self.listen()?;
         let clients = descriptors.split_off(descriptors.len().saturating_sub(attach.len()));
-        let sources = Sources::open(&plan, descriptors.pop())?;
+        let given = descriptors.split_off(descriptors.len().saturating_sub(sources.len()));
+        let given = sources.into_iter().zip(given).collect();
+        let sources = Sources::open(&plan, descriptors.pop(), given)?;
         if let Some(container) = &mut self.container {
             container.root = sources.keep_root();
         }

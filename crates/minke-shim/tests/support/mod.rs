@@ -299,6 +299,7 @@ impl Container {
             stdio: self.stdio,
             log: self.log.clone(),
             attach: clients.iter().map(|(request, _)| request.clone()).collect(),
+            sources: Vec::new(),
         };
         let mut fds = vec![root.as_fd()];
         fds.extend(clients.iter().map(|(_, fd)| *fd));

@@ -139,7 +139,8 @@ impl LayerCopy<'_> {
     }
 }
 
-fn copy_entry(source: &File, name: &[u8], parent: &OwnedFd, stat: &Stat) -> Result<()> {
+/// Copies what is no directory, with its owner, mode, times and attributes; no link is followed.
+pub(crate) fn copy_entry(source: &File, name: &[u8], parent: &OwnedFd, stat: &Stat) -> Result<()> {
     let failed = "cannot copy";
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     match FileType::from_raw_mode(stat.st_mode) {

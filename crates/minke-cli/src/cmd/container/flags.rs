@@ -36,8 +36,6 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--use-api-socket", ""),
     ("--userns", ""),
     ("--uts", ""),
-    ("--volume-driver", ""),
-    ("--volumes-from", ""),
     ("--disable-content-trust", ""),
 ];
 
@@ -177,9 +175,15 @@ pub struct ContainerFlags {
     /// User to run as: name or number[:group]
     #[arg(long, short = 'u', value_name = "string", default_value = "")]
     pub user: String,
-    /// Mount a directory or a volume: /host:/container[:ro]
+    /// Mount a directory or a volume: /host:/container[:ro], name:/container, /container
     #[arg(long, short = 'v', value_name = "list")]
     pub volume: Vec<String>,
+    /// Driver that keeps volumes which are made for -v
+    #[arg(long, value_name = "string", default_value = "")]
+    pub volume_driver: String,
+    /// Mount what another container mounts: name[:ro]
+    #[arg(long, value_name = "list")]
+    pub volumes_from: Vec<String>,
     /// Directory to run in
     #[arg(long, short = 'w', value_name = "string", default_value = "")]
     pub workdir: String,

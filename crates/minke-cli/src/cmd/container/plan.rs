@@ -125,6 +125,8 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         memory_swap: flags.memory_swap,
         pids_limit: flags.pids_limit,
         mounts: flags.mount.iter().map(api_mount).collect(),
+        volume_driver: flags.volume_driver.clone(),
+        volumes_from: list(&flags.volumes_from),
         init: flags.init.then_some(true),
         ..flags.limits.host_config()?
     })
