@@ -143,7 +143,7 @@ fn a_volume_of_the_image_goes_with_its_container() {
         rig.ok("start -a one");
         assert_eq!(rig.inspect("one")["Mounts"][0]["Name"], json!(name));
         rig.ok("rm one");
-        assert_eq!(&volumes(rig), &[name.clone()], "without -v it stays");
+        assert_eq!(&volumes(rig), std::slice::from_ref(name), "without -v it stays");
         rig.ok(&format!("volume rm {name}"));
         rig.ok("create --name two -v named:/data -v /other withvolume");
         assert_eq!(volumes(rig).len(), 2, "no volume where another is mounted");
