@@ -2,7 +2,7 @@
 //!
 //! The engine makes the newest form; the server calls [`Adapt::adapt`] on it with the version of the request.
 
-use crate::container::{ContainerConfig, ContainerInspect, ContainerSummary};
+use crate::container::{ContainerConfig, ContainerInspect, ContainerStats, ContainerSummary};
 use crate::event::EventMessage;
 use crate::image::{ImageConfig, ImageInspect, ImageInspectConfig, ImageSummary};
 use crate::network::{EndpointSettings, NetworkSettings};
@@ -69,6 +69,14 @@ impl NetworkSettings {
         self.ip_prefix_len = Some(endpoint.ip_prefix_len);
         self.ipv6_gateway = Some(endpoint.ipv6_gateway);
         self.mac_address = Some(endpoint.mac_address);
+    }
+}
+
+impl Adapt for ContainerStats {
+    fn adapt(&mut self, version: ApiVersion) {
+        if version < v1(52) {
+            self.os_type = None;
+        }
     }
 }
 

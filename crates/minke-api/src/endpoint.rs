@@ -116,6 +116,8 @@ table! {
     ContainerPause Post "/containers/{id}/pause" Container Empty;
     ContainerUnpause Post "/containers/{id}/unpause" Container Empty;
     ContainerRename Post "/containers/{id}/rename" Container Empty;
+    ContainerStats Get "/containers/{id}/stats" Container Stream;
+    ContainerTop Get "/containers/{id}/top" Container Value;
     ContainerUpdate Post "/containers/{id}/update" Container Value;
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;

@@ -19,6 +19,9 @@ pub struct Config {
     /// The `--format` of `ps` where none is given.
     #[serde(rename = "psFormat")]
     pub ps_format: String,
+    /// The `--format` of `stats` where none is given.
+    #[serde(rename = "statsFormat")]
+    pub stats_format: String,
     /// The `--format` of `images` where none is given.
     #[serde(rename = "imagesFormat")]
     pub images_format: String,

@@ -5,8 +5,9 @@ use minke_api::Operation::*;
 use minke_api::container::{
     AttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse,
     ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
-    ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, ContainerSummary, ContainerUpdateResponse,
-    ContainerWaitResponse, HostConfig, KillQuery, LogsQuery, ResizeQuery, WaitQuery,
+    ContainerRenameQuery, ContainerStartQuery, ContainerStats as Sample, ContainerStopQuery,
+    ContainerSummary, ContainerTop as Processes, ContainerUpdateResponse, ContainerWaitResponse, HostConfig,
+    KillQuery, LogsQuery, ResizeQuery, StatsQuery, TopQuery, WaitQuery,
 };
 use minke_api::run::{RunAnswer, RunMode};
 use minke_model::{Error, ErrorKind, Result};
@@ -136,6 +137,22 @@ impl Client {
     /// [`ErrorKind::Conflict`] where the name is in use.
     pub async fn container_rename(&self, container: &str, query: &ContainerRenameQuery) -> Result<()> {
         self.call(ContainerRename, container).query(query).done().await
+    }
+
+    /// Asks what a container uses: one sample, or one each second.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn container_stats(&self, container: &str, query: &StatsQuery) -> Result<JsonLines<Sample>> {
+        Ok(JsonLines::new(self.call(ContainerStats, container).query(query).chunks().await?))
+    }
+
+    /// Lists a container's processes.
+    ///
+    /// # Errors
+    /// The container does not run, or the options are not known.
+    pub async fn container_top(&self, container: &str, query: &TopQuery) -> Result<Processes> {
+        self.call(ContainerTop, container).query(query).value().await
     }
 
     /// Gives a container other limits: those that `change` names, and its restart policy.

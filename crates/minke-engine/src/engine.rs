@@ -17,6 +17,7 @@ use crate::container::lifecycle::Lifecycle;
 use crate::container::paths::ContainerPaths;
 use crate::container::record::Record;
 use crate::container::registry::Registry;
+use crate::container::stats::Samples;
 use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
 use crate::enforceable::Enforceable;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub shim_home: ShimHome,
     /// The control group above containers, from the mount points.
     pub cgroup_parent: String,
+    /// The latest samples of what containers use.
+    pub samples: Samples,
     /// What limits the host can hold containers to.
     pub enforceable: Enforceable,
     /// Holds the data root for this engine alone.
@@ -166,6 +169,7 @@ impl Shared {
             shim,
             shim_home,
             cgroup_parent,
+            samples: Samples::default(),
             enforceable,
             options,
             _lock: lock,

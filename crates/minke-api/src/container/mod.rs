@@ -8,6 +8,7 @@ mod mount;
 mod queries;
 mod resources;
 mod state;
+mod stats;
 mod summary;
 
 pub use config::{ContainerConfig, HealthConfig};
@@ -27,4 +28,8 @@ pub use queries::{
 };
 pub use resources::{DeviceMapping, DeviceRequest, ThrottleDevice, Ulimit, WeightDevice};
 pub use state::{ContainerState, Health, HealthResult, HealthSummary};
+pub use stats::{
+    BlkioEntry, BlkioStats, ContainerStats, ContainerTop, CpuStats, CpuUsage, MemoryStats, NetworkStats,
+    PidsStats, StatsQuery, ThrottlingData, TopQuery,
+};
 pub use summary::{ContainerSummary, HostConfigSummary, NetworkSettingsSummary, PortSummary};

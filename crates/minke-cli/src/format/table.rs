@@ -5,12 +5,17 @@ const PADDING: usize = 3;
 
 /// Aligns lines whose cells are separated by tabs; the last cell of a line ends it.
 pub fn align(text: &str) -> String {
+    align_to(text, LEAST_WIDTH)
+}
+
+/// The same with another least width.
+pub fn align_to(text: &str, least: usize) -> String {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for cells in &lines {
         for (column, cell) in cells.iter().enumerate().take(cells.len() - 1) {
             if widths.len() <= column {
-                widths.push(LEAST_WIDTH);
+                widths.push(least);
             }
             widths[column] = widths[column].max(cell.chars().count() + PADDING);
         }

@@ -26,6 +26,7 @@ mod robust;
 mod run;
 mod security;
 mod soak;
+mod stats;
 mod streams;
 mod volumes;
 mod wishes;

@@ -13,6 +13,7 @@
 //! | `wish` | what was asked for, for an engine that comes after a crash |
 //! | `reconcile` | what an engine finds when it starts |
 //! | `update` | other limits for a container that may be running |
+//! | `stats`, `usage`, `top`, `processes` | what a container uses, and its processes |
 //! | `inspect`, `list` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
 
@@ -38,6 +39,7 @@ pub mod paths;
 mod pausing;
 mod point;
 mod probe;
+mod processes;
 pub mod reconcile;
 pub mod record;
 pub mod registry;
@@ -46,10 +48,13 @@ pub mod run;
 mod service;
 mod settings;
 mod shims;
+pub mod stats;
 mod teardown;
 mod tell;
+mod top;
 pub mod turnstile;
 mod update;
+mod usage;
 mod user;
 mod wish;
 

@@ -7,6 +7,7 @@ use minke_api::run::RunMode;
 use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use minke_api::{ApiVersion, json};
 use minke_model::{Error, Result};
+use tokio::sync::mpsc;
 
 use crate::body::Body;
 use crate::hijack::{self, ClientSide};
@@ -100,6 +101,32 @@ pub async fn unpause(request: &Request) -> Result<Response> {
 pub async fn rename(request: &Request) -> Result<Response> {
     request.engine.container_rename(&request.parameter, &request.query()?).await?;
     done()
+}
+
+pub async fn stats(request: &Request) -> Result<Response> {
+    let mut samples = request.engine.container_stats(&request.parameter, &request.query()?).await?;
+    let version = request.version;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let sample = tokio::select! {
+                sample = samples.recv() => sample,
+                () = sender.closed() => return,
+            };
+            let Some(mut sample) = sample else { return };
+            sample.adapt(version);
+            let mut line = serde_json::to_vec(&sample).unwrap_or_default();
+            line.push(b'\n');
+            if sender.send(Ok(line.into())).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(response::of_type("application/json", Body::Channel(receiver)))
+}
+
+pub async fn top(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.container_top(&request.parameter, &request.query()?).await?))
 }
 
 pub async fn update(mut request: Request) -> Result<Response> {

@@ -122,6 +122,8 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ContainerPause => container::pause(&request).await,
         Operation::ContainerUnpause => container::unpause(&request).await,
         Operation::ContainerRename => container::rename(&request).await,
+        Operation::ContainerStats => container::stats(&request).await,
+        Operation::ContainerTop => container::top(&request).await,
         Operation::ContainerUpdate => container::update(request).await,
         Operation::ContainerAttach => container::attach(request),
         Operation::ContainerWait => container::wait(&request),
