@@ -112,7 +112,9 @@ fn matches(key: &str, values: &[String], event: &Event) -> bool {
         }),
         "scope" => values.iter().any(|value| value == "local"),
         "container" | "volume" | "network" | "daemon" | "plugin" => values.iter().any(|value| {
-            (event.kind == key && (event.id.starts_with(value.as_str()) || attribute("name") == Some(value)))
+            (event.kind == key
+                && (event.id.starts_with(value.as_str())
+                    || attribute("name").is_some_and(|name| name.starts_with(value.as_str()))))
                 || (event.kind != key && attribute(key).is_some_and(|id| id.starts_with(value.as_str())))
         }),
         _ => false,
@@ -151,6 +153,7 @@ mod tests {
             ("type", "image", false),
             ("container", "web", true),
             ("container", "0123", true),
+            ("container", "we", true),
             ("container", "other", false),
             ("image", "busybox", true),
             ("image", "busybox:latest", true),

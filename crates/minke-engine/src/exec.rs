@@ -37,6 +37,14 @@ pub struct ExecSettings {
     pub console_size: Option<(u16, u16)>,
 }
 
+impl ExecSettings {
+    /// The command as events tell it: Docker puts a space after the program also where nothing follows.
+    pub fn line(&self) -> String {
+        let (program, arguments) = self.command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        format!("{program} {}", arguments.join(" "))
+    }
+}
+
 /// How an exec is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecState {

@@ -226,7 +226,10 @@ impl Shared {
 
     fn emit_image_events(&self, events: &[ImageEvent]) {
         for event in events {
-            let attributes = BTreeMap::from([("name".to_owned(), event.name.clone())]);
+            let image = self.store.image_by_id(&event.id);
+            let labels = image.and_then(|image| image.config.config.clone()).and_then(|config| config.labels);
+            let mut attributes = labels.unwrap_or_default();
+            attributes.insert("name".to_owned(), event.name.clone());
             self.events.emit("image", event.kind.name(), event.id.as_str(), attributes);
         }
     }

@@ -7,6 +7,7 @@ mod attach;
 mod debian;
 mod differential;
 mod errors;
+mod events;
 mod exec;
 mod health;
 mod host;

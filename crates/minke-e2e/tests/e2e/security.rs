@@ -172,3 +172,58 @@ fn the_image_s_paths_lead_nowhere_else() {
         assert!(!std::path::Path::new("/tmp/null").exists());
     });
 }
+
+/// A container that may trace sees a process that joins it before that executes its program: none may have more rights than it will keep.
+#[test]
+fn a_joining_process_has_no_rights_to_be_stolen() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const ALLOWED: u64 = 0xa80c_25fb;
+    once(|rig| {
+        if rig.kind() != EngineKind::Minke {
+            return;
+        }
+        rig.ok("run -d --name one --cap-add SYS_PTRACE busybox sleep 1000");
+        let pid = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid") as i32;
+        let shim = minke_e2e::process::parent(pid).expect("a shim");
+        let over = AtomicBool::new(false);
+        let (seen, rights) = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let (mut seen, mut rights) = (0, 0);
+                while !over.load(Ordering::Relaxed) {
+                    let path = format!("/proc/{shim}/task/{shim}/children");
+                    let children = std::fs::read_to_string(path).unwrap_or_default();
+                    for child in children.split_whitespace().filter(|child| child.parse() != Ok(pid)) {
+                        let text =
+                            std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+                        let row = |key: &str| {
+                            text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default()
+                        };
+                        // It has a pid inside: it is one of the container's.
+                        if row("NSpid:").split_whitespace().count() > 1 {
+                            seen += 1;
+                            rights |= u64::from_str_radix(row("CapPrm:").trim(), 16).unwrap_or(0);
+                        }
+                    }
+                }
+                (seen, rights)
+            });
+            for _ in 0..40 {
+                rig.ok("exec one true");
+            }
+            assert_eq!(rig.ok("exec -u alice -w /tmp one sh -c 'id -un; pwd'"), "alice\n/tmp");
+            over.store(true, Ordering::Relaxed);
+            watching.join().expect("the watcher ends")
+        });
+        assert!(seen > 0, "joining processes are seen");
+        assert_eq!(rights & !ALLOWED, 0, "{rights:x}");
+        let mut terminal = rig.terminal("exec -it one sh");
+        terminal.expect("# ");
+        terminal.send("tty; sleep 1000\n");
+        terminal.expect("/dev/pts/");
+        terminal.send("\u{3}");
+        terminal.send("echo $?-after\n");
+        terminal.expect("130-after");
+        terminal.send("exit 5\n");
+        assert_eq!(terminal.wait(), 5);
+    });
+}

@@ -100,7 +100,7 @@ async fn try_start(
         },
         attach,
     }));
-    let action = format!("exec_start: {}", settings.command.join(" "));
+    let action = format!("exec_start: {}", settings.line());
     engine.shared.tell(&view.record, &action, &[("execID", exec.id.clone())]);
     let descriptors: Vec<&OwnedFd> = socket.into_iter().collect();
     match shim.request(&request, &descriptors).await {

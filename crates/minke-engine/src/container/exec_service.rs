@@ -46,7 +46,7 @@ impl Engine {
             console_size: size(request.console_size),
             command,
         };
-        let action = format!("exec_create: {}", settings.command.join(" "));
+        let action = format!("exec_create: {}", settings.line());
         let exec = Exec {
             id: id.clone(),
             container_id: view.record.id.clone(),

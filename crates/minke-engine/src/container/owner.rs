@@ -370,6 +370,10 @@ impl Owner {
             self.emit("oom", &[]);
         }
         self.emit_death(exit);
+        if self.lifecycle.start_after_exit {
+            // What was running has been stopped first, says Docker.
+            self.emit("stop", &[]);
+        }
     }
 
     fn decide(&mut self, event: Event, action: &str) -> Result<Vec<Effect>> {

@@ -136,7 +136,7 @@ async fn execute(patient: &Patient, settings: &Settings, id: &str, output: &Mute
         state: ExecState::Starting,
     };
     patient.shared.execs.insert(exec.clone());
-    let action = format!("exec_create: {}", settings.command.join(" "));
+    let action = format!("exec_create: {}", exec.settings.line());
     patient.shared.tell(&record, &action, &[("execID", id.to_owned())]);
     let (near, far) = UnixStream::pair().context("making a probe's socket")?;
     let far = far.into_std().context("making a probe's socket")?.into();

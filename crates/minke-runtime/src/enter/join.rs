@@ -4,6 +4,9 @@
 //! shim -- clone3 (into the cgroup) --> helper: joins all namespaces by the init's pidfd
 //!                                      helper -- clone3 (CLONE_PARENT) --> the process, a child of the shim
 //! ```
+//! From its birth in the pid namespace on, processes of the container can see the new one. One of them that may trace others could take
+//! over all the rights that it has then. So where they may, the helper takes on everything that the process will be, filter and
+//! credentials included, before the last step; a filter of the user's own has to allow that step then, `clone` or `fork`.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -58,13 +61,16 @@ pub fn launch_exec(
             if let Err(error) = process::set_oom_score(plan, &procfs) {
                 reporter.fail(error);
             }
-            match enter(context, init, &tasks, &mut needed(plan, &streams, &procfs, &reporter)) {
+            let mut needed = needed(plan, &streams, &procfs, &reporter);
+            let mut entering =
+                Entering { context, plan, procfs, reporter, streams: Some(streams), done: false };
+            match entering.enter(init, &tasks, &mut needed) {
                 Ok(Cloned::Parent(pid, _)) => {
-                    reporter.send(&Report::Pid(pid));
+                    entering.reporter.send(&Report::Pid(pid));
                     kernel::exit(0)
                 }
-                Ok(Cloned::Child) => run(context, plan, streams, &procfs, reporter),
-                Err(error) => reporter.fail(error),
+                Ok(Cloned::Child) => entering.run(),
+                Err(error) => entering.reporter.fail(error),
             }
         }
     }
@@ -83,27 +89,47 @@ fn needed(plan: &ProcessPlan, streams: &ChildStreams, procfs: &Procfs, reporter:
     needed
 }
 
-fn enter(context: &ExecContext, init: &OwnedFd, tasks: &[OwnedFd], needed: &mut [RawFd]) -> Result<Cloned> {
-    sources::join_v1(tasks)?;
-    kernel::join_namespaces(init, context.namespaces)
-        .map_err(failure::setup("error joining the container's namespaces"))?;
-    descriptor::close_all_but(needed).map_err(failure::setup("closing descriptors"))?;
-    kernel::clone(Clone { sibling: true, ..Clone::default() }).map_err(failure::setup("cloning a process"))
+/// Whether a process of the container could trace the one that enters, and would gain by it.
+fn may_be_traced(context: &ExecContext, plan: &ProcessPlan) -> bool {
+    const TRACE: u64 = 1 << 19;
+    const ADMINISTER: u64 = 1 << 21;
+    let own_users = context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0;
+    let rights = plan.capabilities.bounding;
+    !own_users && rights & TRACE != 0 && rights & ADMINISTER == 0
 }
 
-fn run(
-    context: &ExecContext,
-    plan: &ProcessPlan,
-    streams: ChildStreams,
-    procfs: &Procfs,
+/// A process on its way into a container.
+struct Entering<'a> {
+    context: &'a ExecContext,
+    plan: &'a ProcessPlan,
+    procfs: Procfs,
     reporter: Reporter,
-) -> ! {
-    let set_up = || -> Result<()> {
-        signal::reset().map_err(failure::setup("resetting the signals"))?;
-        kernel::new_session().map_err(failure::setup("making a session"))?;
-        if context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0 {
-            child::become_root_of_user_namespace()?;
+    streams: Option<ChildStreams>,
+    /// It is already all that it will be, but for its session and terminal.
+    done: bool,
+}
+
+impl Entering<'_> {
+    /// Joins the container's groups and namespaces; the clone is in its pid namespace.
+    fn enter(&mut self, init: &OwnedFd, tasks: &[OwnedFd], needed: &mut [RawFd]) -> Result<Cloned> {
+        sources::join_v1(tasks)?;
+        kernel::join_namespaces(init, self.context.namespaces)
+            .map_err(failure::setup("error joining the container's namespaces"))?;
+        descriptor::close_all_but(needed).map_err(failure::setup("closing descriptors"))?;
+        if may_be_traced(self.context, self.plan) {
+            signal::reset().map_err(failure::setup("resetting the signals"))?;
+            if !matches!(self.streams, Some(ChildStreams::Terminal(_))) {
+                self.take_streams()?;
+            }
+            process::become_it(self.plan, &self.procfs)?;
+            self.done = true;
         }
+        kernel::clone(Clone { sibling: true, ..Clone::default() })
+            .map_err(failure::setup("cloning a process"))
+    }
+
+    fn take_streams(&mut self) -> Result<()> {
+        let Some(streams) = self.streams.take() else { return Ok(()) };
         let terminal = match &streams {
             ChildStreams::Terminal(_) => {
                 let words = "error opening a terminal";
@@ -112,17 +138,33 @@ fn run(
             }
             _ => None,
         };
-        process::take_streams(streams, terminal, plan, &reporter)?;
-        process::become_it(plan, procfs)
-    };
-    if let Err(error) = set_up() {
-        reporter.fail(error);
+        process::take_streams(streams, terminal, self.plan, &self.reporter)
     }
-    match Program::find(plan) {
-        Ok(program) => {
-            reporter.send(&Report::Executing);
-            program.execute()
+
+    fn set_up(&mut self) -> Result<()> {
+        if self.done {
+            kernel::new_session().map_err(failure::setup("making a session"))?;
+            return self.take_streams();
         }
-        Err(error) => reporter.fail(error),
+        signal::reset().map_err(failure::setup("resetting the signals"))?;
+        kernel::new_session().map_err(failure::setup("making a session"))?;
+        if self.context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0 {
+            child::become_root_of_user_namespace()?;
+        }
+        self.take_streams()?;
+        process::become_it(self.plan, &self.procfs)
+    }
+
+    fn run(mut self) -> ! {
+        if let Err(error) = self.set_up() {
+            self.reporter.fail(error);
+        }
+        match Program::find(self.plan) {
+            Ok(program) => {
+                self.reporter.send(&Report::Executing);
+                program.execute()
+            }
+            Err(error) => self.reporter.fail(error),
+        }
     }
 }
