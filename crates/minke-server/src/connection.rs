@@ -4,14 +4,17 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +24,10 @@ use crate::response::Response;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client that comes by the network may take for the head of a request.
+const HEAD: Duration = Duration::from_secs(60);
+/// How many clients may be connected to one TCP listener at once; attached ones, who have left HTTP, don't count.
+const MOST_CLIENTS: usize = 1024;
 /// How long to wait when the system has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -44,13 +51,23 @@ where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
+    let room = Arc::new(Semaphore::new(MOST_CLIENTS));
     loop {
-        let client = tokio::select! {
-            client = listener.accept() => client,
+        let accept = async {
+            let place = match listener.is_local() {
+                true => None,
+                false => room.clone().acquire_owned().await.ok(),
+            };
+            (listener.accept().await, place)
+        };
+        let (client, place) = tokio::select! {
+            accepted = accept => accepted,
             () = scope.ending.cancelled() => return,
         };
         match client {
-            Ok(client) => drop(scope.tasks.spawn(serve_client(client, service.clone(), scope.clone()))),
+            Ok(client) => {
+                drop(scope.tasks.spawn(serve_client(client, place, service.clone(), scope.clone())));
+            }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
                 tracing::warn!(listener = listener.address(), "can't accept: {error}");
@@ -67,7 +84,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-async fn serve_client<S>(client: Client, service: S, scope: Scope)
+async fn serve_client<S>(client: Client, _place: Option<OwnedSemaphorePermit>, service: S, scope: Scope)
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -76,16 +93,58 @@ where
         Client::Unix(stream) => serve_unix(stream, service, scope).await,
         Client::Tcp(stream) => {
             let _ = stream.set_nodelay(true);
-            serve_stream(stream, service, scope, End::OfInput).await;
+            serve_remote(stream, service, scope).await;
         }
         Client::Tls(stream, acceptor) => {
             let _ = stream.set_nodelay(true);
             match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => serve_stream(stream, service, scope, End::OfInput).await,
+                Ok(Ok(stream)) => serve_remote(stream, service, scope).await,
                 Ok(Err(error)) => tracing::info!("TLS handshake: {error}"),
                 Err(_) => tracing::info!("TLS handshake: timeout"),
             }
         }
+    }
+}
+
+/// Serves a client that comes by the network. One that doesn't bring its request in time is let go: hyper looks at the time from the
+/// second byte of a connection on, what precedes is watched here.
+async fn serve_remote<I, S>(stream: I, service: S, scope: Scope)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let begun = Arc::new(AtomicBool::new(false));
+    let noticing = Noticing { service, begun: begun.clone() };
+    let late = async {
+        tokio::time::sleep(HEAD).await;
+        if begun.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = serve_stream(stream, noticing, scope, End::OfInput) => {}
+        () = late => tracing::debug!("a client has connected and asks for nothing"),
+    }
+}
+
+/// A service that notes its first request.
+struct Noticing<S> {
+    service: S,
+    begun: Arc<AtomicBool>,
+}
+
+impl<S> Service<http::Request<Incoming>> for Noticing<S>
+where
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.service.call(request)
     }
 }
 
@@ -140,7 +199,14 @@ where
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().half_close(end == End::OfConnection).header_read_timeout(None).title_case_headers(true);
+    // Only root and who is as good as that comes by a unix socket.
+    let patience = (end == End::OfInput).then_some(HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .half_close(end == End::OfConnection)
+        .header_read_timeout(patience)
+        .title_case_headers(true);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {

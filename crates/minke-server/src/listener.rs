@@ -107,6 +107,11 @@ impl Listener {
         Ok(Self { socket: Socket::Unix(socket), address: format!("fd://{number}"), _file: None })
     }
 
+    /// Whether only processes of this host can connect, as a file's mode says.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_))
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<Client> {
         Ok(match &self.socket {
             Socket::Unix(socket) => Client::Unix(socket.accept().await?.0),

@@ -29,5 +29,6 @@ mod security;
 mod soak;
 mod stats;
 mod streams;
+mod tls;
 mod volumes;
 mod wishes;

@@ -83,3 +83,27 @@ async fn a_server_that_ends_drops_what_waits() {
     in_time(outcome.closed()).await;
     in_time(served).await.unwrap();
 }
+
+/// What a client of the network gets that sends `bytes` and then nothing, however long.
+async fn answer_to_slow_client(bytes: &[u8]) -> Vec<u8> {
+    let (mut client, server) = tokio::io::duplex(4096);
+    let service = service_fn(|_request: http::Request<Incoming>| async {
+        Ok::<_, Infallible>(json_later(async { "done".into() }))
+    });
+    let served = tokio::spawn(serve_remote(server, service, Scope::default()));
+    client.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(HEAD * 3, client.read_to_end(&mut answer)).await.expect("it is let go").unwrap();
+    served.await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_the_network_that_is_too_slow_is_let_go() {
+    assert_eq!(answer_to_slow_client(b"").await, b"");
+    assert_eq!(answer_to_slow_client(b"PRI * HT").await, b"");
+    let answer = answer_to_slow_client(b"GET /info HTTP/1.1\r\nHost: d\r\n").await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    let answer = answer_to_slow_client(b"GET /info HTTP/1.1\r\nHost: d\r\n\r\nGET /").await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+}
