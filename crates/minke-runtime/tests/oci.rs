@@ -12,7 +12,7 @@ type Case = (&'static str, fn(&Bundle));
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     if words.get(1).is_some_and(|word| word == "oci") {
-        let code = minke_runtime::oci::main(words[2..].to_vec());
+        let code = minke_runtime::oci::main("minke oci", words[2..].to_vec());
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let filter = words.iter().skip(1).find(|word| !word.starts_with('-'));

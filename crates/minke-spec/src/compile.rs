@@ -70,7 +70,7 @@ pub fn compile(spec: &Spec, host: &HostFacts) -> Result<StartPlan> {
         spec.linux().as_ref().ok_or_else(|| Error::invalid("linux is missing in the configuration"))?;
     let process =
         spec.process().as_ref().ok_or_else(|| Error::invalid("process is missing in the configuration"))?;
-    refuse_unimplemented(spec, linux)?;
+    refuse_unimplemented(linux)?;
     let namespaces = plan_namespaces(linux)?;
     let has = |kind: u64| namespaces.new & kind != 0 || namespaces.join.iter().any(|(bit, _)| *bit == kind);
     check_names(spec, has(NEW_UTS))?;
@@ -129,22 +129,13 @@ fn check_version(version: &str) -> Result<()> {
     }
 }
 
-fn refuse_unimplemented(spec: &Spec, linux: &Linux) -> Result<()> {
-    let hooks = spec.hooks().as_ref().is_some_and(|hooks| {
-        let lists = [hooks.create_runtime(), hooks.create_container(), hooks.start_container()];
-        #[allow(deprecated)]
-        let prestart = hooks.prestart();
-        let ends = [prestart, hooks.poststart(), hooks.poststop()];
-        lists.into_iter().chain(ends).any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
-    });
-    let affinity = spec.process().as_ref().is_some_and(|process| process.exec_cpu_affinity().is_some());
+/// Hooks and the processors of later processes aren't the plan's: whoever reads a bundle sees to them. Without the means
+/// for it, `intelRdt` has no effect.
+fn refuse_unimplemented(linux: &Linux) -> Result<()> {
     let asked = [
-        (hooks, "hooks"),
         (linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()), "linux.netDevices"),
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
         (linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
-        (affinity, "process.execCPUAffinity"),
     ];
     match asked.iter().find(|(there, _)| *there) {
         Some((_, what)) => {
@@ -414,7 +405,8 @@ fn sysctl_namespace(path: &str) -> Option<u64> {
     }
 }
 
-fn personality(linux: &Linux) -> Result<Option<u32>> {
+/// Reads the persona of a configuration.
+pub fn personality(linux: &Linux) -> Result<Option<u32>> {
     let Some(personality) = linux.personality() else { return Ok(None) };
     if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
         return Err(Error::invalid("additional flags not supported by personality"));

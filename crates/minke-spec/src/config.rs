@@ -50,6 +50,11 @@ pub fn make_absolute(spec: &mut Spec, bundle: &Path) {
     }
 }
 
+/// The mount options that a configuration may have beside those of the file systems.
+pub fn mount_options() -> &'static [&'static str] {
+    crate::mounts::OPTION_WORDS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

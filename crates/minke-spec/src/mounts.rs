@@ -119,6 +119,17 @@ fn effect(word: &str) -> Option<Effect> {
     })
 }
 
+/// The option words that have a meaning of their own, in order.
+pub(crate) const OPTION_WORDS: &[&str] = &[
+    "acl", "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "idmap", "iversion", "lazytime",
+    "loud", "mand", "noacl", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime", "nomand",
+    "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime",
+    "relatime", "remount", "rexec", "ridmap", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime",
+    "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
+    "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "strictatime", "suid",
+    "symfollow", "sync", "tmpcopyup", "unbindable",
+];
+
 /// The options of one mount, taken apart.
 #[derive(Default)]
 struct Options {
@@ -322,6 +333,14 @@ mod tests {
                 set, clear, set_recursive, clear_recursive, propagation, recursive, ..
             } => (set, clear, set_recursive, clear_recursive, propagation, recursive),
             other => panic!("no bind: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_word_that_is_announced_has_a_meaning() {
+        assert!(OPTION_WORDS.is_sorted());
+        for word in OPTION_WORDS {
+            assert!(effect(word).is_some(), "{word}");
         }
     }
 

@@ -70,6 +70,17 @@ fn group(content: &[u8]) -> impl Iterator<Item = GroupEntry<'_>> {
     })
 }
 
+/// Finds the home of a user by number; `None` where no line has one.
+pub fn home_of(uid: u32, content: &[u8]) -> Option<String> {
+    let mut entries = passwd(content);
+    entries.find(|entry| entry.uid == uid && !entry.home.is_empty()).map(|entry| entry.home.to_owned())
+}
+
+/// Finds the name of a user by number.
+pub fn name_of(uid: u32, content: &[u8]) -> Option<String> {
+    passwd(content).find(|entry| entry.uid == uid).map(|entry| entry.name.to_owned())
+}
+
 /// A number as user strings have it: decimal digits alone.
 fn number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok()

@@ -1,9 +1,10 @@
 //! Who a process is and what it may do: user, groups, capabilities, `no_new_privs`, system call filter.
 
 use linux_raw_sys::general as k;
+use rustix::fd::FromRawFd;
 
 use crate::raw::call;
-use crate::{Errno, Result};
+use crate::{Errno, OwnedFd, Result};
 
 const PR_SET_KEEPCAPS: usize = 8;
 const PR_CAPBSET_READ: usize = 23;
@@ -109,9 +110,10 @@ pub fn set_no_new_privileges() -> Result<()> {
 
 /// Loads a system call filter: classic BPF instructions, each a little-endian `struct sock_filter` as one number.
 ///
-/// Needs `no_new_privs` or `CAP_SYS_ADMIN`.
-pub fn load_filter(program: &[u64], flags: u32) -> Result<()> {
+/// Needs `no_new_privs` or `CAP_SYS_ADMIN`. With the flag for one (8), the filter's listener is returned.
+pub fn load_filter(program: &[u64], flags: u32) -> Result<Option<OwnedFd>> {
     const SECCOMP_SET_MODE_FILTER: usize = 1;
+    const NEW_LISTENER: u32 = 8;
     #[repr(C)]
     struct Program {
         length: u16,
@@ -120,5 +122,7 @@ pub fn load_filter(program: &[u64], flags: u32) -> Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
     let program = Program { length, instructions: program.as_ptr() };
     // SAFETY: a u64 has a sock_filter's size and layout on little-endian machines; length and pointer are of one slice.
-    unsafe { call!(k::__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }.map(|_| ())
+    let result = unsafe { call!(k::__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }?;
+    // SAFETY: with that flag the result is a new descriptor, which nobody else owns.
+    Ok((flags & NEW_LISTENER != 0).then(|| unsafe { OwnedFd::from_raw_fd(result as i32) }))
 }

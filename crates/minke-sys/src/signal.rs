@@ -105,3 +105,15 @@ pub fn wait_readable(fd: impl AsFd) -> Result<()> {
     // SAFETY: a pollfd is eight bytes (fd, events, returned events); timeout and mask may be null.
     unsafe { call!(k::__NR_ppoll, &raw mut poll, 1, 0, 0, 0) }.map(|_| ())
 }
+
+/// As [`wait_readable`], for at most `time`; whether it is.
+pub fn wait_readable_for(fd: impl AsFd, time: core::time::Duration) -> Result<bool> {
+    const POLLIN: u64 = 1;
+    let mut poll = (fd.as_fd().as_raw_fd() as u32 as u64) | (POLLIN << 32);
+    let timeout = [time.as_secs(), u64::from(time.subsec_nanos())];
+    // SAFETY: a pollfd is eight bytes, a timespec two 64-bit words; the mask may be null.
+    match unsafe { call!(k::__NR_ppoll, &raw mut poll, 1, timeout.as_ptr(), 0, 0) } {
+        Err(Errno::INTR) => Ok(false),
+        result => result.map(|count| count > 0),
+    }
+}

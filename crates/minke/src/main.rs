@@ -27,11 +27,11 @@ fn main() -> ExitCode {
     let word = |index: usize| arguments.get(index).and_then(|word| word.to_str()).unwrap_or_default();
     match name.to_str().unwrap_or_default() {
         "dockerd" => daemon::main("dockerd", rest(&arguments, 1), &Places::dockerd(), EMBEDDED),
-        "runc" => exit_code(minke_runtime::oci::main(rest(&arguments, 1))),
+        "runc" => exit_code(minke_runtime::oci::main("runc", rest(&arguments, 1))),
         _ => match word(1) {
             "daemon" if word(2) == "stop" => exit_code(minke_cli::daemon_stop(rest(&arguments, 3))),
             "daemon" => daemon::main("minke daemon", rest(&arguments, 2), &Places::minke(), EMBEDDED),
-            "oci" => exit_code(minke_runtime::oci::main(rest(&arguments, 2))),
+            "oci" => exit_code(minke_runtime::oci::main("minke oci", rest(&arguments, 2))),
             _ => exit_code(minke_cli::main(arguments)),
         },
     }

@@ -1,6 +1,8 @@
 //! What the container's first process does between clone3 and its program, in order.
 
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use minke_spec::plan::{ProcessPlan, StartPlan};
 use minke_spec::shim::ErrorCode;
@@ -11,7 +13,7 @@ use minke_sys::{Errno, OwnedFd, credentials, link, process as kernel, signal};
 
 use super::lookup::Program;
 use super::sources::{self, Sources};
-use super::{ChildStreams, Report, Reporter, init, mounts, namespaces_of_clone, process};
+use super::{Attendant, ChildStreams, Report, Reporter, init, mounts, namespaces_of_clone, process};
 use crate::failure::{self, Result};
 
 /// Where the root is attached before it becomes `/`: a directory that every host has and everybody may search. Only this process's
@@ -23,7 +25,7 @@ pub(super) fn run_in_joined_pid_namespace(
     plan: &StartPlan,
     sources: Sources,
     streams: ChildStreams,
-    reporter: Reporter,
+    (reporter, attendant): (Reporter, &dyn Attendant),
 ) -> ! {
     let pid_namespace = u64::from(kernel::CLONE_NEWPID);
     let step = || -> Result<Cloned> {
@@ -36,7 +38,7 @@ pub(super) fn run_in_joined_pid_namespace(
             .map_err(failure::setup("cloning the container's init"))
     };
     match step() {
-        Ok(Cloned::Child) => run(plan, sources, streams, reporter),
+        Ok(Cloned::Child) => run(plan, sources, streams, (reporter, attendant)),
         Ok(Cloned::Parent(pid, _)) => {
             reporter.send(&Report::Pid(pid));
             kernel::exit(0)
@@ -46,13 +48,19 @@ pub(super) fn run_in_joined_pid_namespace(
 }
 
 /// Becomes the container's first process.
-pub(super) fn run(plan: &StartPlan, mut sources: Sources, streams: ChildStreams, reporter: Reporter) -> ! {
+pub(super) fn run(
+    plan: &StartPlan,
+    mut sources: Sources,
+    streams: ChildStreams,
+    (reporter, attendant): (Reporter, &dyn Attendant),
+) -> ! {
     let gate = sources.gate.take();
-    if let Err(error) = set_up(plan, sources, streams, &reporter) {
-        reporter.fail(error);
-    }
+    let variables = match set_up(plan, sources, streams, &reporter, attendant) {
+        Ok(variables) => variables,
+        Err(error) => reporter.fail(error),
+    };
     // What isn't there is said before anybody is made to wait for it.
-    let program = match Program::find(&plan.process) {
+    let program = match Program::find(&plan.process, &variables) {
         Ok(program) => program,
         Err(error) => reporter.fail(error),
     };
@@ -61,6 +69,9 @@ pub(super) fn run(plan: &StartPlan, mut sources: Sources, streams: ChildStreams,
         if !wait_for_start(gate, &reporter) {
             kernel::exit(1);
         }
+    }
+    if let Err(error) = attendant.before_program() {
+        reporter.fail(error);
     }
     if plan.init {
         init::run(&plan.process, &program, reporter)
@@ -77,18 +88,33 @@ fn wait_for_start(gate: Option<OwnedFd>, reporter: &Reporter) -> bool {
     }
 }
 
-fn set_up(plan: &StartPlan, sources: Sources, streams: ChildStreams, reporter: &Reporter) -> Result<()> {
+fn set_up(
+    plan: &StartPlan,
+    sources: Sources,
+    streams: ChildStreams,
+    reporter: &Reporter,
+    attendant: &dyn Attendant,
+) -> Result<Vec<String>> {
     // The caller may hold signals back for its own loop, and ignore others.
     signal::reset().map_err(failure::setup("resetting the signals"))?;
     sources::join_v1(&sources.tasks)?;
     process::set_oom_score(&plan.process, &sources.procfs)?;
     enter_namespaces(plan, &sources, reporter)?;
     kernel::new_session().map_err(failure::setup("making a session"))?;
-    let root = build_root(plan, sources, &streams)?;
+    let root = build_root(plan, sources, &streams, attendant.root_path())?;
     set_names(plan)?;
+    if attendant.asks_caller() {
+        reporter.send(&Report::Created);
+        if !reporter.wait_for_go() {
+            kernel::exit(1);
+        }
+    }
+    attendant.before_root()?;
     pivot(plan, &root.directory)?;
     process::take_streams(streams, root.terminal, &plan.process, reporter)?;
-    process::become_it(&plan.process, &root.procfs)
+    let variables = attendant.variables(&plan.process);
+    process::become_it(&plan.process, &root.procfs, reporter, attendant.preserved())?;
+    Ok(variables)
 }
 
 fn enter_namespaces(plan: &StartPlan, sources: &Sources, reporter: &Reporter) -> Result<()> {
@@ -145,12 +171,12 @@ struct Built {
     procfs: minke_sys::procfs::Procfs,
 }
 
-fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams) -> Result<Built> {
+fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams, at: Option<&str>) -> Result<Built> {
     let shared = plan.root.propagation & (mount::SHARED | mount::SLAVE) != 0;
     let propagation = if shared { mount::SLAVE } else { mount::PRIVATE };
     separate(propagation | mount::RECURSIVE)
         .map_err(failure::setup("separating the mount namespace from the host's"))?;
-    mount::attach_at(&sources.root, ATTACH_AT).map_err(failure::setup("attaching the root file system"))?;
+    mount::attach_at(&sources.root, at.unwrap_or(ATTACH_AT)).map_err(failure::setup("attaching the root file system"))?;
     let Sources { root, mounts: opened, devices, null, procfs, .. } = sources;
     let root = Root::new(root);
     mounts::apply_all(&root, &plan.mounts, opened)?;
@@ -164,10 +190,6 @@ fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams) -> Res
     mounts::make_readonly(&root, &plan.readonly_paths)?;
     mounts::mask(&root, &plan.masked_paths, null)?;
     create_working_directory(&root, &plan.process)?;
-    if plan.root.readonly {
-        mount::change(root.as_fd(), Change { set: mount::ATTR_RDONLY, ..Change::default() })
-            .map_err(failure::setup("making the root file system read-only"))?;
-    }
     Ok(Built { directory: root, terminal, procfs })
 }
 
@@ -206,6 +228,10 @@ fn set_names(plan: &StartPlan) -> Result<()> {
 }
 
 fn pivot(plan: &StartPlan, root: &Root) -> Result<()> {
+    if plan.root.readonly {
+        mount::change(root.as_fd(), Change { set: mount::ATTR_RDONLY, ..Change::default() })
+            .map_err(failure::setup("making the root file system read-only"))?;
+    }
     mount::pivot(root.as_fd()).map_err(failure::setup("pivot_root"))?;
     if plan.root.propagation != 0 {
         // Not with all below it, unless the plan says so: each mount has its own.

@@ -8,6 +8,7 @@
 //! over all the rights that it has then. So where they may, the helper takes on everything that the process will be, filter and
 //! credentials included, before the last step; a filter of the user's own has to allow that step then, `clone` or `fork`.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -18,7 +19,7 @@ use minke_sys::rooted::Root;
 use minke_sys::{AsFd, AsRawFd, OwnedFd, RawFd, channel, descriptor, process as kernel, pty, signal};
 
 use super::lookup::Program;
-use super::{ChildStreams, Launched, Report, Reporter, child, process, sources};
+use super::{Attendant, ChildStreams, Launched, Report, Reporter, child, process, sources};
 use crate::failure::{self, Result};
 
 /// What is kept of a container's start for processes that are added later.
@@ -30,6 +31,8 @@ pub struct ExecContext {
     pub v2: Option<String>,
     /// The v1 directories.
     pub v1: Vec<String>,
+    /// These directories and no others: not where the init is, should the container have moved it.
+    pub exactly: bool,
 }
 
 /// Starts a process in the container whose init is behind `init`; reports as [`super::launch`] does.
@@ -38,6 +41,7 @@ pub fn launch_exec(
     init: &OwnedFd,
     plan: &ProcessPlan,
     streams: ChildStreams,
+    attendant: &dyn Attendant,
 ) -> Result<Launched> {
     let tasks = sources::open_tasks(&context.v1)?;
     let cgroup = context.v2.as_deref().map(sources::open_cgroup).transpose()?;
@@ -47,7 +51,12 @@ pub fn launch_exec(
     let how = Clone { namespaces: 0, cgroup: cgroup.as_ref().map(|fd| fd.as_fd()), sibling: false };
     let cloned = match kernel::clone(how) {
         // A process of the container has moved its group's controllers below: be where the init is then.
-        Err(minke_sys::Errno::BUSY) => kernel::clone(Clone::default()),
+        Err(minke_sys::Errno::BUSY) if !context.exactly => kernel::clone(Clone::default()),
+        Err(minke_sys::Errno::BUSY) => {
+            let path = context.v2.as_deref().unwrap_or_default();
+            let words = format!("error adding pid {} to cgroups: write {path}/cgroup.procs", kernel::pid());
+            return Err(failure::setup(words)(minke_sys::Errno::BUSY));
+        }
         result => result,
     };
     match cloned.map_err(failure::setup("cloning a process"))? {
@@ -62,8 +71,18 @@ pub fn launch_exec(
                 reporter.fail(error);
             }
             let mut needed = needed(plan, &streams, &procfs, &reporter);
+            needed.extend((3..).take(attendant.preserved() as usize));
             let mut entering =
-                Entering { context, plan, procfs, reporter, streams: Some(streams), done: false };
+                Entering {
+                    context,
+                    plan,
+                    procfs,
+                    reporter,
+                    attendant,
+                    streams: Some(streams),
+                    variables: Vec::new(),
+                    done: false,
+                };
             match entering.enter(init, &tasks, &mut needed) {
                 Ok(Cloned::Parent(pid, _)) => {
                     entering.reporter.send(&Report::Pid(pid));
@@ -104,7 +123,9 @@ struct Entering<'a> {
     plan: &'a ProcessPlan,
     procfs: Procfs,
     reporter: Reporter,
+    attendant: &'a dyn Attendant,
     streams: Option<ChildStreams>,
+    variables: Vec<String>,
     /// It is already all that it will be, but for its session and terminal.
     done: bool,
 }
@@ -121,7 +142,7 @@ impl Entering<'_> {
             if !matches!(self.streams, Some(ChildStreams::Terminal(_))) {
                 self.take_streams()?;
             }
-            process::become_it(self.plan, &self.procfs)?;
+            self.become_it()?;
             self.done = true;
         }
         kernel::clone(Clone { sibling: true, ..Clone::default() })
@@ -152,14 +173,20 @@ impl Entering<'_> {
             child::become_root_of_user_namespace()?;
         }
         self.take_streams()?;
-        process::become_it(self.plan, &self.procfs)
+        self.become_it()
+    }
+
+    fn become_it(&mut self) -> Result<()> {
+        self.variables = self.attendant.variables(self.plan);
+        process::become_it(self.plan, &self.procfs, &self.reporter, self.attendant.preserved())
     }
 
     fn run(mut self) -> ! {
         if let Err(error) = self.set_up() {
             self.reporter.fail(error);
         }
-        match Program::find(self.plan) {
+        let found = Program::find(self.plan, &self.variables);
+        match found.and_then(|program| self.attendant.before_program().map(|()| program)) {
             Ok(program) => {
                 self.reporter.send(&Report::Executing);
                 program.execute()

@@ -21,14 +21,17 @@ pub(super) struct Program {
 
 impl Program {
     /// Looks the program up as the process's user, in `PATH` of its environment unless the name has a slash.
-    pub fn find(process: &ProcessPlan) -> Result<Self> {
+    /// `variables` come behind those of its environment.
+    pub fn find(process: &ProcessPlan, variables: &[String]) -> Result<Self> {
         let name = process.args.first().map_or("", String::as_str);
         let path = if name.contains('/') { find_named(name)? } else { find_in_path(name, process)? };
         let strings = |texts: &[String]| Strings::new(texts).map_err(failure::setup("exec"));
+        let environment =
+            if variables.is_empty() { strings(&process.env) } else { strings(&[&process.env, variables].concat()) };
         Ok(Self {
             path: text_of(&path).map_err(failure::setup("exec"))?,
             arguments: strings(&process.args)?,
-            environment: strings(&process.env)?,
+            environment: environment?,
         })
     }
 

@@ -12,6 +12,7 @@
 //! Everything that names a host path is opened before clone3 in the caller's mount namespace; the child resolves names only
 //! inside the new root (OCI runtime specification, config-linux and lifecycle).
 
+mod attendant;
 mod child;
 mod init;
 mod join;
@@ -31,6 +32,7 @@ use minke_sys::{AsFd, OwnedFd, channel, process as kernel};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{self, Result};
+pub use attendant::{Alone, Attendant};
 pub use join::{ExecContext, launch_exec};
 pub use sources::Sources;
 
@@ -53,6 +55,10 @@ pub enum Report {
     Terminal,
     /// The container's process has this pid (the reporting one only helped it into the namespaces).
     Pid(i32),
+    /// Its namespaces and mounts are there, and it waits for [`Launched::go`] ([`Attendant::asks_caller`]).
+    Created,
+    /// The report's descriptor is the listener of its filter.
+    Listener,
     /// Everything is set up; it waits for [`Launched::go`].
     Ready,
     /// It executes the program now; the end of the connection says that this has worked.
@@ -100,8 +106,11 @@ const GO: u8 = 1;
 struct Reporter(OwnedFd);
 
 impl Reporter {
+    /// By the plainest of calls: a container's filter is in force for the last reports.
     fn send(&self, report: &Report) {
-        self.send_with(report, &[]);
+        if let Ok(bytes) = minke_spec::shim::encode(0, report) {
+            let _ = minke_sys::descriptor::write(&self.0, &bytes);
+        }
     }
 
     fn send_with(&self, report: &Report, descriptors: &[minke_sys::BorrowedFd<'_>]) {
@@ -112,7 +121,8 @@ impl Reporter {
 
     /// Waits for the caller's word; without it (the caller is gone) the child must not go on.
     fn wait_for_go(&self) -> bool {
-        matches!(channel::receive(&self.0, LIMITS), Ok(Some(received)) if received.body == [GO])
+        let mut word = [0; 8];
+        matches!(minke_sys::descriptor::read(&self.0, &mut word), Ok(Some(1)) if word[0] == GO)
     }
 
     fn fail(&self, error: ShimError) -> ! {
@@ -123,8 +133,13 @@ impl Reporter {
 
 /// Starts the first process of a container as a child of the caller.
 ///
-/// The caller must be single-threaded. The child waits for [`Launched::go`] if the plan says so.
-pub fn launch(plan: &StartPlan, sources: Sources, streams: ChildStreams) -> Result<Launched> {
+/// The caller must be single-threaded. The child waits for [`Launched::go`] if the plan or its attendant says so.
+pub fn launch(
+    plan: &StartPlan,
+    sources: Sources,
+    streams: ChildStreams,
+    attendant: &dyn Attendant,
+) -> Result<Launched> {
     let (ours, theirs) = channel::pair().map_err(failure::setup("making a socket pair"))?;
     let reporter = Reporter(theirs);
     let joins_pid = sources.namespaces.iter().any(|(kind, _)| *kind == u64::from(kernel::CLONE_NEWPID));
@@ -142,9 +157,9 @@ pub fn launch(plan: &StartPlan, sources: Sources, streams: ChildStreams) -> Resu
         Cloned::Child => {
             drop(ours);
             if joins_pid {
-                child::run_in_joined_pid_namespace(plan, sources, streams, reporter)
+                child::run_in_joined_pid_namespace(plan, sources, streams, (reporter, attendant))
             }
-            child::run(plan, sources, streams, reporter)
+            child::run(plan, sources, streams, (reporter, attendant))
         }
         Cloned::Parent(pid, pidfd) => {
             drop(reporter);

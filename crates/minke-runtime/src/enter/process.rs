@@ -118,16 +118,22 @@ pub(super) fn write_sysctls(sysctls: &[(String, String)], procfs: &Procfs) -> Re
 }
 
 /// Takes on everything that `plan` says but the program itself. The caller is inside the root.
-pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+/// The first `preserved` descriptors from 3 on stay open for the program.
+pub(super) fn become_it(
+    plan: &ProcessPlan,
+    procfs: &Procfs,
+    reporter: &Reporter,
+    preserved: u32,
+) -> Result<()> {
     set_limits(plan)?;
     set_labels(plan, procfs)?;
     set_scheduling(plan)?;
     let entered = enter_directory(plan);
-    kernel::close_on_exec_from(3).map_err(failure::setup("closing descriptors"))?;
+    kernel::close_on_exec_from(preserved.saturating_add(3)).map_err(failure::setup("closing descriptors"))?;
     kernel::set_umask(plan.umask.unwrap_or(0o022));
     // Without no_new_privs loading a filter needs a capability that goes away below; with it, the filter comes last.
     if !plan.no_new_privileges {
-        load_filter(plan)?;
+        load_filter(plan, reporter)?;
     }
     set_credentials(plan)?;
     // A directory that only the user may enter (as on a file system that refuses root).
@@ -137,7 +143,7 @@ pub(super) fn become_it(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
     }
     if plan.no_new_privileges {
         credentials::set_no_new_privileges().map_err(failure::setup("setting no_new_privs"))?;
-        load_filter(plan)?;
+        load_filter(plan, reporter)?;
     }
     Ok(())
 }
@@ -234,12 +240,16 @@ fn enter_directory(plan: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn load_filter(plan: &ProcessPlan) -> Result<()> {
+fn load_filter(plan: &ProcessPlan, reporter: &Reporter) -> Result<()> {
     if plan.seccomp.is_empty() {
         return Ok(());
     }
-    credentials::load_filter(&plan.seccomp, plan.seccomp_flags)
-        .map_err(failure::setup("error loading seccomp filter"))
+    let listener = credentials::load_filter(&plan.seccomp, plan.seccomp_flags)
+        .map_err(failure::setup("error loading seccomp filter"))?;
+    if let Some(listener) = listener {
+        reporter.send_with(&Report::Listener, &[listener.as_fd()]);
+    }
+    Ok(())
 }
 
 fn set_credentials(plan: &ProcessPlan) -> Result<()> {

@@ -1,234 +1,188 @@
-//! The words and flags of `minke oci`, as runc and crun take them. Pure.
+//! Words of a command line to a command with its flags, by the rules of the field's runtimes: one or two dashes, a value in the
+//! same word or the next. Pure.
 
 use std::path::PathBuf;
 
-/// What is printed for a wrong command line.
-pub const USAGE: &str = "\
-Usage: minke oci [--root DIR] [--log FILE] [--log-format text|json] COMMAND
-
-Commands:
-  run [-b BUNDLE] [-d] [--keep] [--pid-file FILE] [--console-socket SOCKET] ID
-  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] ID
-  start ID
-  state ID
-  kill [-a] ID [SIGNAL]
-  delete [-f] ID";
+use super::flags::{Flag, GLOBAL, VERBS, Verb};
 
 /// Flags before the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Global {
+    /// What the program is called in its messages.
+    pub name: String,
     /// Where the states of containers are kept.
     pub root: PathBuf,
-    /// Where failures are logged.
+    /// Where messages go.
     pub log: Option<PathBuf>,
     /// As JSON lines.
     pub log_json: bool,
+    /// Tell each stage.
+    pub debug: bool,
+    /// `cgroupsPath` is written as systemd's runtimes have it.
+    pub systemd_cgroup: bool,
+    /// No control groups at all.
+    pub no_cgroups: bool,
+    /// Whether missing rights to control groups are forgiven, where that was said.
+    pub rootless: Option<bool>,
 }
 
-/// Flags of `create` and `run`.
+/// The flags and words of one command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Create {
-    /// The container's id.
-    pub id: String,
-    /// The directory with config.json.
-    pub bundle: PathBuf,
-    /// Where the init's pid is written.
-    pub pid_file: Option<PathBuf>,
-    /// Where the terminal's controlling side is sent.
-    pub console_socket: Option<PathBuf>,
-    /// Don't wait for the container's end (`run`).
-    pub detach: bool,
-    /// Don't delete the container after its end (`run`).
-    pub keep: bool,
+pub struct Given {
+    flags: Vec<(&'static str, String)>,
+    /// What isn't a flag.
+    pub words: Vec<String>,
+}
+
+impl Given {
+    /// The last value of a flag.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.flags.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a flag.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.flags.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a switch is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value != "false")
+    }
+
+    /// A path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// The one container that is named.
+    pub fn id(&self) -> Result<&str, String> {
+        match self.words.as_slice() {
+            [id] => check_id(id),
+            [] => Err("a container id is needed".into()),
+            _ => Err(format!("exactly one container id is needed, not {}", self.words.len())),
+        }
+    }
+
+    /// The container that is named first, and the words behind it.
+    pub fn id_and_rest(&self) -> Result<(&str, &[String]), String> {
+        let (id, rest) = self.words.split_first().ok_or("a container id is needed")?;
+        Ok((check_id(id)?, rest))
+    }
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
-    /// Create, start, wait, delete.
-    Run(Create),
-    /// Set everything up.
-    Create(Create),
-    /// Execute the program of a created container.
-    Start {
-        /// The container.
-        id: String,
-    },
-    /// Print the state.
-    State {
-        /// The container.
-        id: String,
-    },
-    /// Send a signal.
-    Kill {
-        /// The container.
-        id: String,
-        /// A signal's name or number.
-        signal: String,
-        /// To all its processes.
-        all: bool,
-    },
-    /// Remove what is left of it.
-    Delete {
-        /// The container.
-        id: String,
-        /// Kill it first.
-        force: bool,
-    },
+    /// One of the table.
+    Verb(&'static Verb, Given),
     /// Print versions.
     Version,
-    /// Print the usage.
-    Help,
+    /// Print the usage, of one command if it is named.
+    Help(Option<&'static Verb>),
+    /// There is no such command.
+    Unknown(String),
 }
 
-/// A whole command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
-    /// Flags before the command.
-    pub global: Global,
-    /// The command.
-    pub command: Command,
-}
-
-/// One command's words, flags taken out.
-struct Words<'a> {
-    rest: std::slice::Iter<'a, String>,
-    inline: Option<&'a str>,
-}
-
-enum Word<'a> {
-    Flag(&'a str),
-    Plain(&'a str),
-}
-
-impl<'a> Words<'a> {
-    fn next(&mut self) -> Result<Option<Word<'a>>, String> {
-        if let Some(value) = self.inline {
-            return Err(format!("a flag takes no value: {value}"));
-        }
-        let Some(word) = self.rest.next() else { return Ok(None) };
-        if !word.starts_with('-') || word == "-" {
-            return Ok(Some(Word::Plain(word)));
-        }
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (word.as_str(), None),
-        };
-        self.inline = value;
-        Ok(Some(Word::Flag(name)))
+/// Reads the words of a command line; `name` is what the program is called in its messages.
+pub fn parse(name: &str, root: PathBuf, arguments: &[String]) -> (Global, Result<Command, String>) {
+    let mut global = Global {
+        name: name.to_owned(),
+        root,
+        log: None,
+        log_json: false,
+        debug: false,
+        systemd_cgroup: false,
+        no_cgroups: false,
+        rootless: None,
+    };
+    let mut rest = arguments;
+    let given = match take(GLOBAL, &mut rest, true) {
+        Ok(given) => given,
+        Err(problem) => return (global, Err(problem)),
+    };
+    if let Some(root) = given.path("root") {
+        global.root = root;
     }
-
-    fn value(&mut self, flag: &str) -> Result<&'a str, String> {
-        self.inline
-            .take()
-            .or_else(|| self.rest.next().map(String::as_str))
-            .ok_or_else(|| format!("flag needs an argument: {flag}"))
-    }
+    global.log = given.path("log");
+    global.log_json = given.get("log-format") == Some("json");
+    global.debug = given.has("debug");
+    let manager = given.get("cgroup-manager");
+    global.systemd_cgroup = given.has("systemd-cgroup") || manager == Some("systemd");
+    global.no_cgroups = manager == Some("disabled");
+    global.rootless = given.get("rootless").and_then(|word| word.parse().ok());
+    let command = command_of(&given, rest);
+    (global, command)
 }
 
-/// Reads the words after `minke oci`.
-pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
-    let mut global = Global { root: PathBuf::from("/run/minke/oci"), log: None, log_json: false };
-    let mut words = Words { rest: arguments.iter(), inline: None };
-    loop {
-        match words.next()? {
-            None => return Ok(Parsed { global, command: Command::Help }),
-            Some(Word::Plain(name)) => {
-                let command = parse_command(name, words)?;
-                return Ok(Parsed { global, command });
+fn command_of(given: &Given, rest: &[String]) -> Result<Command, String> {
+    if given.has("version") {
+        return Ok(Command::Version);
+    }
+    let Some((name, mut rest)) = rest.split_first().filter(|_| !given.has("help")) else {
+        return Ok(Command::Help(None));
+    };
+    let find = |name: &str| VERBS.iter().find(|verb| verb.name == name);
+    if matches!(name.as_str(), "help" | "h") {
+        return Ok(match rest.first() {
+            None => Command::Help(None),
+            Some(name) => find(name).map_or_else(|| Command::Unknown(name.clone()), |verb| Command::Help(Some(verb))),
+        });
+    }
+    let Some(verb) = find(name) else { return Ok(Command::Unknown(name.clone())) };
+    let mut given = take(verb.flags, &mut rest, verb.ends_at_word)?;
+    if given.has("help") {
+        return Ok(Command::Help(Some(verb)));
+    }
+    given.words.extend(rest.iter().cloned());
+    Ok(Command::Verb(verb, given))
+}
+
+/// Takes flags, and words too unless the first one ends it.
+fn take(flags: &'static [Flag], rest: &mut &[String], ends_at_word: bool) -> Result<Given, String> {
+    let mut given = Given::default();
+    while let Some((word, behind)) = rest.split_first() {
+        if word == "--" {
+            *rest = behind;
+            break;
+        }
+        let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) else {
+            if ends_at_word {
+                break;
             }
-            Some(Word::Flag(flag)) => match flag {
-                "--root" => global.root = words.value(flag)?.into(),
-                "--log" => global.log = Some(words.value(flag)?.into()),
-                "--log-format" => global.log_json = words.value(flag)? == "json",
-                "--log-level" => {
-                    words.value(flag)?;
-                }
-                // Control groups are driven as files, whatever the host's service manager is told.
-                "--debug" | "--systemd-cgroup" => words.inline = None,
-                "--rootless" => {
-                    words.value(flag)?;
-                }
-                "-v" | "--version" => return Ok(Parsed { global, command: Command::Version }),
-                "-h" | "--help" => return Ok(Parsed { global, command: Command::Help }),
-                other => return Err(format!("unknown flag: {other}")),
-            },
-        }
+            given.words.push(word.clone());
+            *rest = behind;
+            continue;
+        };
+        *rest = behind;
+        let name = name.strip_prefix('-').unwrap_or(name);
+        let (name, inline) = match name.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (name, None),
+        };
+        let Some(flag) = flags.iter().find(|flag| flag.names.contains(&name)) else {
+            if matches!(name, "h" | "help") {
+                given.flags.push(("help", "true".into()));
+                continue;
+            }
+            return Err(format!("flag provided but not defined: -{name}"));
+        };
+        let value = match (flag.value, inline) {
+            (_, Some(value)) => value,
+            (None, None) => "true".into(),
+            (Some(_), None) => {
+                let (value, behind) = rest.split_first().ok_or(format!("flag needs an argument: -{name}"))?;
+                *rest = behind;
+                value.clone()
+            }
+        };
+        given.flags.push((flag.names[0], value));
     }
-}
-
-fn parse_command(name: &str, words: Words<'_>) -> Result<Command, String> {
-    match name {
-        "run" => parse_create(words, true).map(Command::Run),
-        "create" => parse_create(words, false).map(Command::Create),
-        "start" => Ok(Command::Start { id: single(words)? }),
-        "state" => Ok(Command::State { id: single(words)? }),
-        "kill" => parse_kill(words),
-        "delete" => parse_delete(words),
-        "help" => Ok(Command::Help),
-        other => Err(format!("unknown command: {other}")),
-    }
-}
-
-fn parse_create(mut words: Words<'_>, run: bool) -> Result<Create, String> {
-    let mut create = Create { bundle: PathBuf::from("."), ..Create::default() };
-    let mut ids = Vec::new();
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Plain(id) => ids.push(id.to_owned()),
-            Word::Flag(flag @ ("-b" | "--bundle")) => create.bundle = words.value(flag)?.into(),
-            Word::Flag(flag @ "--pid-file") => create.pid_file = Some(words.value(flag)?.into()),
-            Word::Flag(flag @ "--console-socket") => create.console_socket = Some(words.value(flag)?.into()),
-            Word::Flag("-d" | "--detach") if run => create.detach = true,
-            Word::Flag("--keep") if run => create.keep = true,
-            // What others need to be told is how it always is here.
-            Word::Flag("--no-new-keyring" | "--no-subreaper" | "--no-pivot") => {}
-            Word::Flag(other) => return Err(format!("unknown flag: {other}")),
-        }
-    }
-    create.id = one(ids)?;
-    Ok(create)
-}
-
-fn single(mut words: Words<'_>) -> Result<String, String> {
-    let mut ids = Vec::new();
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Plain(id) => ids.push(id.to_owned()),
-            Word::Flag(other) => return Err(format!("unknown flag: {other}")),
-        }
-    }
-    one(ids)
-}
-
-fn parse_kill(mut words: Words<'_>) -> Result<Command, String> {
-    let (mut plain, mut all) = (Vec::new(), false);
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Plain(text) => plain.push(text.to_owned()),
-            Word::Flag("-a" | "--all") => all = true,
-            Word::Flag(other) => return Err(format!("unknown flag: {other}")),
-        }
-    }
-    let signal = if plain.len() == 2 { plain.pop().unwrap_or_default() } else { "TERM".to_owned() };
-    Ok(Command::Kill { id: one(plain)?, signal, all })
-}
-
-fn parse_delete(mut words: Words<'_>) -> Result<Command, String> {
-    let (mut ids, mut force) = (Vec::new(), false);
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Plain(id) => ids.push(id.to_owned()),
-            Word::Flag("-f" | "--force") => force = true,
-            Word::Flag(other) => return Err(format!("unknown flag: {other}")),
-        }
-    }
-    Ok(Command::Delete { id: one(ids)?, force })
+    Ok(given)
 }
 
 /// An id names a directory.
-fn one(mut ids: Vec<String>) -> Result<String, String> {
-    let id = ids.pop().filter(|_| ids.is_empty()).ok_or("exactly one container id is needed")?;
+pub fn check_id(id: &str) -> Result<&str, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
     if id.is_empty() || id.len() > 1024 || !id.chars().all(fine) || id == "." || id == ".." {
         return Err(format!("invalid id format: {id:?}"));
@@ -240,38 +194,52 @@ fn one(mut ids: Vec<String>) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn parse_text(text: &str) -> Result<Command, String> {
+    fn parse_text(text: &str) -> (Global, Result<Command, String>) {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        parse(&words).map(|parsed| parsed.command)
+        parse("minke oci", "/run/x".into(), &words)
+    }
+
+    fn given(text: &str) -> Given {
+        match parse_text(text).1 {
+            Ok(Command::Verb(_, given)) => given,
+            other => panic!("{text}: {other:?}"),
+        }
     }
 
     #[test]
     fn flags_may_have_their_value_in_the_same_word_or_the_next() {
-        let expected =
-            Create { id: "x".into(), bundle: "/b".into(), pid_file: Some("p".into()), ..Create::default() };
-        assert_eq!(
-            parse_text("--root=/r --log /l create --bundle /b --pid-file=p x"),
-            Ok(Command::Create(expected))
-        );
+        let (global, _) = parse_text("--root=/r -log /l --debug --log-format json state x");
+        assert_eq!((global.root, global.log), ("/r".into(), Some("/l".into())));
+        assert!(global.log_json && global.debug && !global.systemd_cgroup);
+        let given = given("create --bundle /b --pid-file=p x");
+        assert_eq!((given.get("bundle"), given.get("pid-file"), given.id()), (Some("/b"), Some("p"), Ok("x")));
+    }
+
+    #[test]
+    fn flags_may_stand_behind_the_id_but_where_another_program_s_words_follow() {
+        assert_eq!(given("update x --memory-swap -1").get("memory-swap"), Some("-1"));
+        assert_eq!(given("exec -t x ls -la").words, ["x", "ls", "-la"]);
+        assert_eq!(given("exec -e A=1 --env B=2 x env").all("env").collect::<Vec<_>>(), ["A=1", "B=2"]);
     }
 
     #[test]
     fn an_id_may_not_leave_its_directory() {
         for id in ["../x", "..", "a/b", ""] {
-            assert!(parse(&["start".to_owned(), id.to_owned()]).is_err(), "{id}");
+            assert!(check_id(id).is_err(), "{id}");
         }
+        assert!(given("start").id().is_err() && given("start a b").id().is_err());
     }
 
     #[test]
-    fn the_signal_is_term_unless_said() {
-        let kill = |signal: &str, all| Command::Kill { id: "x".into(), signal: signal.into(), all };
-        assert_eq!(parse_text("kill x"), Ok(kill("TERM", false)));
-        assert_eq!(parse_text("kill --all x 9"), Ok(kill("9", true)));
-    }
-
-    #[test]
-    fn an_unknown_flag_is_an_error() {
-        assert_eq!(parse_text("delete --nope x"), Err("unknown flag: --nope".into()));
-        assert_eq!(parse_text("create --detach x"), Err("unknown flag: --detach".into()));
+    fn what_is_unknown_is_an_error() {
+        assert_eq!(
+            parse_text("delete --nope x").1.expect_err("refused"),
+            "flag provided but not defined: -nope"
+        );
+        assert!(parse_text("create --detach x").1.is_err());
+        assert!(matches!(parse_text("foo -h").1, Ok(Command::Unknown(name)) if name == "foo"));
+        assert!(matches!(parse_text("run -h").1, Ok(Command::Help(Some(verb))) if verb.name == "run"));
+        assert!(matches!(parse_text("").1, Ok(Command::Help(None))));
+        assert!(matches!(parse_text("--version").1, Ok(Command::Version)));
     }
 }

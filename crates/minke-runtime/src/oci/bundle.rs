@@ -1,75 +1,129 @@
-//! A bundle: config.json read, its paths made absolute, compiled into a plan.
+//! A bundle: its configuration read, its paths made absolute, compiled into a plan.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use minke_spec::config;
+use minke_spec::host::{CgroupMode, HostFacts};
 use minke_spec::plan::StartPlan;
 use oci_spec::runtime::Spec;
 
+use super::arguments::Global;
 use super::state::read_limited;
 use super::{Failure, failed, host};
-
-/// The longest configuration that is read.
-const LIMIT_BYTES: u64 = 4 << 20;
 
 /// A bundle that was read.
 pub struct Bundle {
     /// Its absolute path.
     pub path: PathBuf,
+    /// The configuration, with absolute paths.
+    pub spec: Spec,
     /// What to do.
     pub plan: StartPlan,
     /// The process wants a terminal, of this size (rows, columns).
     pub terminal: Option<Option<(u16, u16)>>,
-    /// The configuration's annotations.
-    pub annotations: BTreeMap<String, String>,
+    /// The configuration's `cgroupsPath`, or the one that it got.
+    pub cgroups_path: String,
 }
 
 impl Bundle {
-    /// Reads a bundle for the container `id`.
-    pub fn read(path: &Path, id: &str) -> Result<Self, Failure> {
+    /// Reads a bundle for the container `id`; `file` is its configuration.
+    pub fn read(global: &Global, path: &Path, file: &Path, id: &str) -> Result<Self, Failure> {
         let path = path.canonicalize().map_err(failed(path.display().to_string()))?;
-        let text = read_limited(&path.join("config.json"), LIMIT_BYTES)?;
-        let mut spec: Spec = serde_json::from_slice(&text).map_err(failed("config.json"))?;
-        make_absolute(&mut spec, &path);
-        set_cgroups_path(&mut spec, id);
-        let plan = minke_spec::compile::compile(&spec, &host::facts()?)?;
+        let file = path.join(file);
+        let text = read_limited(&file, config::CONFIG_LIMIT as u64).map_err(|failure| {
+            if file.exists() { failure } else { Failure::new(format!("JSON specification file {} not found", file.display())) }
+        })?;
+        let mut spec = config::parse(&text)?;
+        config::make_absolute(&mut spec, &path);
+        let mut facts = host::facts()?;
+        let cgroups_path = place_in_groups(global, &mut spec, &mut facts, id);
+        let mut plan = minke_spec::compile::compile(&spec, &facts)?;
+        if global.no_cgroups {
+            plan.cgroup = minke_spec::plan::CgroupPlan::default();
+        } else {
+            join_unified_too(&mut plan, &cgroups_path);
+        }
         let terminal =
             spec.process().as_ref().filter(|process| process.terminal().unwrap_or(false)).map(|process| {
                 process.console_size().map(|size| (clamp(size.height()), clamp(size.width())))
             });
-        let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
-        Ok(Self { path, plan, terminal, annotations })
+        Ok(Self { path, spec, plan, terminal, cgroups_path })
+    }
+
+    /// Where the root file system is on the host.
+    pub fn rootfs(&self) -> PathBuf {
+        self.plan.root.path.as_deref().unwrap_or_default().into()
     }
 }
 
-fn clamp(cells: u64) -> u16 {
+/// Narrows a number of cells to what a terminal can have.
+pub fn clamp(cells: u64) -> u16 {
     u16::try_from(cells).unwrap_or(u16::MAX)
 }
 
-/// Relative host paths are the bundle's.
-fn make_absolute(spec: &mut Spec, bundle: &Path) {
-    if let Some(mut root) = spec.root().clone() {
-        root.set_path(bundle.join(root.path()));
-        spec.set_root(Some(root));
+/// A container without a path gets one of its own, below ours; a slice, prefix and name become one.
+fn place_in_groups(global: &Global, spec: &mut Spec, facts: &mut HostFacts, id: &str) -> String {
+    if let CgroupMode::V2 { own, .. } = &mut facts.cgroups {
+        // Whoever calls is in that group itself, which then can't pass controllers on.
+        *own = own.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
     }
-    if let Some(mut mounts) = spec.mounts().clone() {
-        for mount in &mut mounts {
-            let is_bind = mount.typ().as_deref() == Some("bind")
-                || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
-            let source = mount.source().clone().filter(|source| is_bind && source.is_relative());
-            if let Some(source) = source {
-                mount.set_source(Some(bundle.join(source)));
-            }
+    let Some(mut linux) = spec.linux().clone() else { return id.to_owned() };
+    let given = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    let path = match given.split(':').collect::<Vec<_>>().as_slice() {
+        [slice, prefix, name] if global.systemd_cgroup => unit_path(slice, prefix, name),
+        _ if given.is_empty() => id.to_owned(),
+        _ => given,
+    };
+    linux.set_cgroups_path(Some(PathBuf::from(&path)));
+    spec.set_linux(Some(linux));
+    path
+}
+
+/// The place of a scope as systemd lays it out: `a-b.slice` is below `a.slice`.
+fn unit_path(slice: &str, prefix: &str, name: &str) -> String {
+    let slice = if slice.is_empty() { "system.slice" } else { slice };
+    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
+    let mut path = String::new();
+    let mut reached = String::new();
+    for part in stem.split('-').filter(|part| !part.is_empty()) {
+        if !reached.is_empty() {
+            reached.push('-');
         }
-        spec.set_mounts(Some(mounts));
+        reached.push_str(part);
+        path.push_str(&format!("/{reached}.slice"));
+    }
+    let unit = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
+    let ending = if unit.ends_with(".slice") || unit.ends_with(".scope") { "" } else { ".scope" };
+    format!("{path}/{unit}{ending}")
+}
+
+/// Where a cgroup2 tree without controllers stands beside version 1, a container is in it too, as under the field's runtimes.
+fn join_unified_too(plan: &mut StartPlan, path: &str) {
+    if plan.cgroup.v1.is_empty() || plan.cgroup.v2.is_some() {
+        return;
+    }
+    let Ok(found) = minke_sys::host::probe() else { return };
+    if let Some(unified) = found.cgroup2 {
+        let mount = unified.mount.display();
+        let own = unified.own.trim_end_matches('/');
+        let below = if path.starts_with('/') { path.to_owned() } else { format!("{own}/{path}") };
+        plan.cgroup.v2 = Some(format!("{mount}{below}"));
     }
 }
 
-/// A container without a path gets one of its own, below ours.
-fn set_cgroups_path(spec: &mut Spec, id: &str) {
-    let Some(mut linux) = spec.linux().clone() else { return };
-    if linux.cgroups_path().as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
-        linux.set_cgroups_path(Some(PathBuf::from(format!("minke-{id}"))));
-        spec.set_linux(Some(linux));
+/// Takes over descriptors that `LISTEN_FDS` announces: how many.
+pub fn listen_descriptors() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_where_systemd_would_have_it() {
+        assert_eq!(unit_path("a-b.slice", "x", "1"), "/a.slice/a-b.slice/x-1.scope");
+        assert_eq!(unit_path("", "", "y"), "/system.slice/y.scope");
+        assert_eq!(unit_path("user.slice", "", "z.slice"), "/user.slice/z.slice");
     }
 }

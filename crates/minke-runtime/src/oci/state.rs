@@ -1,11 +1,12 @@
-//! What is kept of a container between commands: one file per container, written beside and renamed.
+//! What is kept of a container between commands: its state and its configuration, each a file written beside and renamed.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use minke_sys::cgroup::Group;
 use minke_sys::procfs::Procfs;
+use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::Global;
@@ -39,15 +40,37 @@ pub struct State {
     pub v2: Option<PathBuf>,
     /// The v1 directories.
     pub v1: Vec<PathBuf>,
+    /// The root file system on the host.
+    #[serde(default)]
+    pub rootfs: PathBuf,
+    /// When it was made, as the API writes times.
+    #[serde(default)]
+    pub created: String,
+    /// `CLONE_NEW*` bits of its namespaces.
+    #[serde(default)]
+    pub namespaces: u64,
+    /// Its pid namespace is its own: with the init, every process of it ends.
+    #[serde(default)]
+    pub own_pids: bool,
+    /// The configuration's `cgroupsPath` as it was planned with.
+    #[serde(default)]
+    pub cgroups_path: String,
+    /// Its program may be executed only by `start` (else it was `run`).
+    #[serde(default)]
+    pub has_gate: bool,
 }
 
 /// Where a container is, in the specification's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// Being set up.
+    Creating,
     /// Set up, waiting for `start`.
     Created,
     /// Running.
     Running,
+    /// Frozen.
+    Paused,
     /// Ended.
     Stopped,
 }
@@ -56,11 +79,47 @@ impl Status {
     /// The specification's word.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// A container as commands print it, in the order that the field's readers expect.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    #[serde(rename = "ociVersion")]
+    oci_version: &'static str,
+    id: &'a str,
+    pid: i32,
+    status: &'static str,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    owner: &'a str,
+}
+
+/// The state that hooks and listeners read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    oci_version: &'static str,
+    id: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pid: i32,
+    bundle: &'a Path,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
 }
 
 /// The directory of a container.
@@ -80,7 +139,7 @@ impl Directory {
         let path = global.root.join(id);
         match builder.recursive(false).create(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Failure::new(format!("container with id {id} already exists")))
+                Err(Failure::new("container with given ID already exists"))
             }
             Err(error) => Err(failed(path.display().to_string())(error)),
             Ok(()) => Ok(Self { path }),
@@ -90,11 +149,15 @@ impl Directory {
     /// Finds it.
     pub fn open(global: &Global, id: &str) -> Result<Self, Failure> {
         let path = global.root.join(id);
-        if path.is_dir() {
-            Ok(Self { path })
-        } else {
-            Err(Failure::new(format!("container {id} does not exist")))
-        }
+        if path.is_dir() { Ok(Self { path }) } else { Err(Failure::new("container does not exist")) }
+    }
+
+    /// Finds all, in the order of their ids.
+    pub fn all(global: &Global) -> Vec<Self> {
+        let entries = std::fs::read_dir(&global.root).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        paths.sort();
+        paths.into_iter().map(|path| Self { path }).collect()
     }
 
     /// The named pipe at which a created container waits.
@@ -102,12 +165,27 @@ impl Directory {
         self.path.join("start")
     }
 
+    /// The named pipe by which it tells what kept it from its program; it ends when the program is executed.
+    pub fn outcome(&self) -> PathBuf {
+        self.path.join("outcome")
+    }
+
     /// Writes the state.
     pub fn write(&self, state: &State) -> Result<(), Failure> {
         let text = serde_json::to_vec(state).map_err(failed("writing the state"))?;
-        let beside = self.path.join("state.json.new");
+        self.write_file("state.json", &text)
+    }
+
+    /// Writes the configuration.
+    pub fn write_spec(&self, spec: &Spec) -> Result<(), Failure> {
+        let text = serde_json::to_vec(spec).map_err(failed("writing the configuration"))?;
+        self.write_file("config.json", &text)
+    }
+
+    fn write_file(&self, name: &str, text: &[u8]) -> Result<(), Failure> {
+        let beside = self.path.join(format!("{name}.new"));
         std::fs::write(&beside, text).map_err(failed(beside.display().to_string()))?;
-        std::fs::rename(&beside, self.path.join("state.json")).map_err(failed("writing the state"))
+        std::fs::rename(&beside, self.path.join(name)).map_err(failed(format!("writing {name}")))
     }
 
     /// Reads the state.
@@ -116,15 +194,32 @@ impl Directory {
         serde_json::from_slice(&read_limited(&path, LIMIT_BYTES)?).map_err(failed(path.display().to_string()))
     }
 
+    /// Reads the configuration with which the container was made.
+    pub fn read_spec(&self) -> Result<Spec, Failure> {
+        let text = read_limited(&self.path.join("config.json"), minke_spec::config::CONFIG_LIMIT as u64)?;
+        Ok(minke_spec::config::parse(&text)?)
+    }
+
     /// Tells where the container is.
     pub fn status(&self, state: &State) -> Status {
-        if !state.is_alive() {
+        if state.pid == 0 {
+            Status::Creating
+        } else if !state.is_alive() {
             Status::Stopped
-        } else if self.gate().exists() {
+        } else if super::freeze::is_frozen(&state.group()) {
+            Status::Paused
+        } else if state.has_gate && self.gate().exists() {
             Status::Created
         } else {
             Status::Running
         }
+    }
+
+    /// Whose it is: the user's name, or number.
+    pub fn owner(&self) -> String {
+        let uid = std::fs::metadata(&self.path).map_or(0, |data| data.uid());
+        let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+        minke_spec::user::name_of(uid, &passwd).unwrap_or_else(|| uid.to_string())
     }
 
     /// Removes it.
@@ -148,16 +243,22 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 
 impl State {
     /// A container that has no process yet.
-    pub fn new(id: &str, bundle: &Path, annotations: BTreeMap<String, String>, group: &Group) -> Self {
+    pub fn new(id: &str, bundle: &Path) -> Self {
         Self {
             version: VERSION,
             id: id.to_owned(),
             pid: 0,
             pid_start_ticks: 0,
             bundle: bundle.to_owned(),
-            annotations,
-            v2: group.v2.clone(),
-            v1: group.v1.clone(),
+            annotations: BTreeMap::new(),
+            v2: None,
+            v1: Vec::new(),
+            rootfs: PathBuf::new(),
+            created: crate::shim::render_time(minke_sys::process::now_ns()),
+            namespaces: 0,
+            own_pids: false,
+            cgroups_path: String::new(),
+            has_gate: false,
         }
     }
 
@@ -177,18 +278,32 @@ impl State {
         self.pid > 0 && start_ticks(self.pid) == Some(self.pid_start_ticks) && !is_zombie(self.pid)
     }
 
-    /// Its state as the specification has it.
-    pub fn render(&self, status: Status) -> String {
-        let pid = if status == Status::Stopped { 0 } else { self.pid };
-        let value = serde_json::json!({
-            "ociVersion": OCI_VERSION,
-            "id": self.id,
-            "pid": pid,
-            "status": status.word(),
-            "bundle": self.bundle,
-            "annotations": self.annotations,
-        });
-        serde_json::to_string_pretty(&value).unwrap_or_default()
+    /// Its state as commands print it.
+    pub fn shown<'a>(&'a self, status: Status, owner: &'a str) -> Shown<'a> {
+        Shown {
+            oci_version: OCI_VERSION,
+            id: &self.id,
+            pid: if status == Status::Stopped { 0 } else { self.pid },
+            status: status.word(),
+            bundle: &self.bundle,
+            rootfs: &self.rootfs,
+            created: &self.created,
+            annotations: &self.annotations,
+            owner,
+        }
+    }
+
+    /// Its state as hooks and listeners read it; `pid` 0 leaves the process out.
+    pub fn told(&self, status: Status, pid: i32) -> String {
+        let told = Told {
+            oci_version: OCI_VERSION,
+            id: &self.id,
+            status: status.word(),
+            pid,
+            bundle: &self.bundle,
+            annotations: &self.annotations,
+        };
+        serde_json::to_string(&told).unwrap_or_default()
     }
 }
 

@@ -149,6 +149,8 @@ impl Process {
                     return Progress::Ready;
                 }
                 Ok(Some((Report::Executing, _))) => self.executing = true,
+                // What only a bundle's attendant or filter makes.
+                Ok(Some((Report::Created | Report::Listener, _))) => {}
                 Ok(Some((Report::Failed(error), _))) => return Progress::Failed(error),
                 Ok(Some((Report::Terminal, None))) | Ok(None) | Err(_) => {
                     self.status_open = false;

@@ -58,6 +58,7 @@ impl Shim {
                 namespaces: enter::namespace_kinds(&plan.namespaces) | u64::from(kernel::CLONE_NEWNS),
                 v2: plan.cgroup.v2.clone(),
                 v1: plan.cgroup.v1.clone(),
+                exactly: false,
             },
             oom_score,
             root: None,
@@ -76,7 +77,7 @@ impl Shim {
         let (mut session, streams) = Session::new(Settings { stdio, unseen: false, log })
             .map_err(failure::setup("making the standard streams"))?;
         self.attach_all(&mut session, stdio, &attach, clients)?;
-        let launched = enter::launch(&plan, sources, streams)?;
+        let launched = enter::launch(&plan, sources, streams, &enter::Alone)?;
         self.keep_process(asked, None, session, launched, stdio)?;
         if self.processes.iter().any(|process| process.number == INIT && process.pid().is_some()) {
             self.write_state();
@@ -149,7 +150,7 @@ impl Shim {
         let stdio = Stdio { open_stdin: wants_stdin, stdin_once: true, ..stdio };
         let (mut session, streams) = Session::new(Settings { stdio, unseen: attach.is_none(), log: None })
             .map_err(failure::other("making the standard streams"))?;
-        let launched = enter::launch_exec(&container.context, &pidfd, &plan, streams)?;
+        let launched = enter::launch_exec(&container.context, &pidfd, &plan, streams, &enter::Alone)?;
         if let (Some(attach), Some(socket)) = (&attach, descriptors.pop()) {
             let event = session
                 .attach(socket, attach, stdio.open_stdin)

@@ -47,6 +47,7 @@ pub(super) const V1: &[Row] = &[
     optional("blkio", "blkio.leaf_weight", |l| weight(l.block_io.leaf_weight())),
     optional("blkio", "blkio.weight_device", weight_devices),
     optional("blkio", "blkio.bfq.weight_device", weight_devices),
+    optional("blkio", "blkio.leaf_weight_device", leaf_weight_devices),
     row("blkio", "blkio.throttle.read_bps_device", |l| {
         rates(l.block_io.throttle_read_bps_device().as_ref(), "")
     }),
@@ -224,6 +225,14 @@ fn weight_devices(limits: &Limits<'_>) -> Values {
     Ok(rows
         .iter()
         .filter_map(|row| Some(format!("{}:{} {}", row.major(), row.minor(), row.weight()?)))
+        .collect())
+}
+
+fn leaf_weight_devices(limits: &Limits<'_>) -> Values {
+    let rows = limits.block_io.weight_device().as_deref().unwrap_or_default();
+    Ok(rows
+        .iter()
+        .filter_map(|row| Some(format!("{}:{} {}", row.major(), row.minor(), row.leaf_weight()?)))
         .collect())
 }
 

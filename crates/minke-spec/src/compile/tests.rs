@@ -208,11 +208,7 @@ fn kernel_parameters_are_paths_in_a_namespace_of_the_container() {
 
 #[test]
 fn what_is_not_there_yet_is_refused_not_ignored() {
-    let hook = json!([{"path": "/bin/hook"}]);
     for (over, what) in [
-        (json!({"hooks": {"prestart": hook}}), "hooks"),
-        (json!({"hooks": {"poststop": hook}}), "hooks"),
-        (json!({"linux": {"intelRdt": {"closID": "x"}}}), "linux.intelRdt"),
         (json!({"linux": {"netDevices": {"eth0": {}}}}), "linux.netDevices"),
         (json!({"linux": {"mountLabel": "x"}}), "linux.mountLabel"),
     ] {
@@ -222,7 +218,18 @@ fn what_is_not_there_yet_is_refused_not_ignored() {
             (ErrorKind::NotImplemented, &*format!("not supported in the configuration: {what}"))
         );
     }
-    plan(with(json!({"hooks": {}}))).expect("no hooks at all");
+}
+
+#[test]
+fn what_is_not_the_plan_s_is_left_to_whoever_reads_the_bundle() {
+    let hook = json!([{"path": "/bin/hook"}]);
+    for over in [
+        json!({"hooks": {"prestart": hook, "poststop": hook}}),
+        json!({"linux": {"intelRdt": {"closID": "x"}}}),
+        json!({"process": {"execCPUAffinity": {"initial": "0"}}}),
+    ] {
+        assert_eq!(plan(with(over)).expect("a plan"), plan(with(json!({}))).expect("a plan"));
+    }
 }
 
 #[test]

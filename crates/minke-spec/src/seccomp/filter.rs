@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use minke_model::{Error, ErrorKind, Result};
+use minke_model::{Error, Result};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
 };
@@ -18,6 +18,7 @@ const ACTION_KILL_THREAD: u32 = 0;
 const ACTION_KILL_PROCESS: u32 = 0x8000_0000;
 const ACTION_TRAP: u32 = 0x0003_0000;
 const ACTION_ERRNO: u32 = 0x0005_0000;
+const ACTION_NOTIFY: u32 = 0x7fc0_0000;
 const ACTION_TRACE: u32 = 0x7ff0_0000;
 const ACTION_LOG: u32 = 0x7ffc_0000;
 const ACTION_ALLOW: u32 = 0x7fff_0000;
@@ -77,12 +78,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>, host: &HostFacts) -> R
         LinuxSeccompAction::ScmpActTrace => ("trace", ACTION_TRACE | data(errno)?),
         LinuxSeccompAction::ScmpActLog => ("log", ACTION_LOG),
         LinuxSeccompAction::ScmpActAllow => ("allow", ACTION_ALLOW),
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                "seccomp action SCMP_ACT_NOTIFY is not supported",
-            ));
-        }
+        LinuxSeccompAction::ScmpActNotify => ("user_notif", ACTION_NOTIFY),
     };
     // Older kernels don't list the plainest of them.
     if !matches!(word, "kill_thread" | "allow") && !host.seccomp_actions.iter().any(|known| known == word) {

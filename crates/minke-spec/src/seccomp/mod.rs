@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minke_model::{Error, ErrorKind, Result};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
 
 use crate::host::HostFacts;
 
@@ -33,6 +33,11 @@ const FLAG_TSYNC: u32 = 1;
 const FLAG_LOG: u32 = 2;
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
 const FLAG_SPEC_ALLOW: u32 = 4;
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: the flag of a filter with `SCMP_ACT_NOTIFY`.
+pub const FLAG_NEW_LISTENER: u32 = 8;
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+const FLAG_WAIT_KILLABLE_RECV: u32 = 32;
 
 /// The most instructions that the kernel takes.
 const PROGRAM_LIMIT: usize = 4096;
@@ -47,9 +52,7 @@ pub fn compile_filter(filter: &LinuxSeccomp, host: &HostFacts) -> Result<(Vec<u6
     if host.seccomp_actions.is_empty() {
         return Err(Error::invalid("seccomp: config provided but seccomp not supported"));
     }
-    if filter.listener_path().is_some() {
-        return Err(Error::new(ErrorKind::NotImplemented, "seccomp.listenerPath is not supported"));
-    }
+    let listener = if notifies(filter)? { FLAG_NEW_LISTENER } else { 0 };
     let program = filter::compile(filter, host)?;
     if program.len() > PROGRAM_LIMIT {
         return Err(Error::invalid(format!(
@@ -57,7 +60,7 @@ pub fn compile_filter(filter: &LinuxSeccomp, host: &HostFacts) -> Result<(Vec<u6
             program.len()
         )));
     }
-    Ok((program, flags(filter)?))
+    Ok((program, flags(filter)? | listener))
 }
 
 /// Without a word on flags, speculation is left as it is, as runc does.
@@ -67,11 +70,32 @@ fn flags(filter: &LinuxSeccomp) -> Result<u32> {
         LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(bits | FLAG_TSYNC),
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | FLAG_LOG),
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(bits | FLAG_SPEC_ALLOW),
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Err(Error::new(
-            ErrorKind::NotImplemented,
-            "seccomp flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a listener, which is not supported",
-        )),
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Ok(bits | FLAG_WAIT_KILLABLE_RECV),
     })
+}
+
+/// Whether somebody outside is asked about some calls. Those by which a starting process speaks to its runtime can't be
+/// among them: nobody would be there to answer yet.
+fn notifies(filter: &LinuxSeccomp) -> Result<bool> {
+    if filter.default_action() == LinuxSeccompAction::ScmpActNotify {
+        return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used as default action"));
+    }
+    let rules = filter.syscalls().as_deref().unwrap_or_default();
+    let mut asked = rules
+        .iter()
+        .filter(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+        .flat_map(|rule| rule.names())
+        .peekable();
+    if asked.peek().is_none() {
+        return Ok(false);
+    }
+    if let Some(name) = asked.find(|name| matches!(name.as_str(), "write" | "sendmsg")) {
+        return Err(Error::invalid(format!("SCMP_ACT_NOTIFY cannot be used for the {name} syscall")));
+    }
+    match filter.listener_path() {
+        Some(path) if !path.as_os_str().is_empty() => Ok(true),
+        _ => Err(Error::invalid("seccomp action SCMP_ACT_NOTIFY needs listenerPath")),
+    }
 }
 
 /// Instructions and flags.
@@ -105,7 +129,11 @@ impl ProgramCache {
             return Ok(found.as_ref().clone());
         }
         let parsed = profile.map_or_else(docker_profile, parse_profile)?;
-        let program = Arc::new(compile_filter(&parsed.resolve(capabilities, host)?, host)?);
+        let (instructions, flags) = compile_filter(&parsed.resolve(capabilities, host)?, host)?;
+        if flags & FLAG_NEW_LISTENER != 0 {
+            return Err(Error::new(ErrorKind::NotImplemented, "seccomp action SCMP_ACT_NOTIFY is not supported"));
+        }
+        let program = Arc::new((instructions, flags));
         let mut programs = self.lock();
         if programs.len() >= CACHE_LIMIT {
             programs.clear();
