@@ -30,7 +30,18 @@ pub fn parse(text: &[u8]) -> Result<Spec> {
             }
         }
     }
+    drop_unknown_capabilities(&mut json);
     serde_json::from_value(json).map_err(wrong)
+}
+
+/// A capability that nobody here knows counts for nothing, as one that the running kernel doesn't have.
+fn drop_unknown_capabilities(json: &mut Value) {
+    let Some(Value::Object(sets)) = json.pointer_mut("/process/capabilities") else { return };
+    for set in sets.values_mut() {
+        if let Value::Array(names) = set {
+            names.retain(|name| name.as_str().is_none_or(|name| crate::capabilities::parse(name).is_some()));
+        }
+    }
 }
 
 /// Makes the root and the sources of bind mounts absolute; relative ones are in the bundle's directory.

@@ -143,6 +143,8 @@ pub fn parse_access(letters: &str) -> Result<u8> {
         'r' => Ok(bits | READ),
         'w' => Ok(bits | WRITE),
         'm' => Ok(bits | MKNOD),
+        // Others write it for "all"; it adds nothing.
+        'a' => Ok(bits),
         _ => Err(Error::invalid(format!("invalid device access {letters:?}: only r, w and m are known"))),
     })
 }

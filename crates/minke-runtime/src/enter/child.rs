@@ -186,6 +186,7 @@ fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams, at: Op
         ChildStreams::Terminal(_) => Some(mounts::open_console(&root)?),
         _ => None,
     };
+    mounts::make_late_ones_readonly(&root, &plan.mounts)?;
     process::write_sysctls(&plan.sysctls, &procfs)?;
     mounts::make_readonly(&root, &plan.readonly_paths)?;
     mounts::mask(&root, &plan.masked_paths, null)?;

@@ -29,9 +29,15 @@ fn apply(root: &Root, step: &MountStep, sources: Vec<Source>) -> Result<()> {
     match step {
         MountStep::Filesystem { fstype, source, options, attributes, target, propagation, copy_up } => {
             let words = || format!("error mounting {source:?} to rootfs at {target:?}");
-            let place = place_for_filesystem(root, fstype, target).map_err(failure::setup(words()))?;
-            // What is copied in must be written before it is read-only.
+            let place = place_for_filesystem(root, fstype, target).map_err(|errno| match errno {
+                Errno::NOTDIR => {
+                    failure::setup(format!("{target:?} must be mounted on ordinary directory"))(errno)
+                }
+                errno => failure::setup(words())(errno),
+            })?;
+            // What is copied in must be written before it is read-only; in /dev nodes and terminals are still to be made.
             let late = if *copy_up { attributes & mount::ATTR_RDONLY } else { 0 };
+            let attributes = if is_late(target) { attributes & !mount::ATTR_RDONLY } else { *attributes };
             let mount = new_filesystem(fstype, source, options, attributes & !late)
                 .map_err(failure::setup(words()))?;
             if *copy_up {
@@ -58,6 +64,26 @@ fn apply(root: &Root, step: &MountStep, sources: Vec<Source>) -> Result<()> {
             step.apply(root, sources).map_err(failure::setup(words()))
         }
     }
+}
+
+/// Whether things are still made in a mount there when all others are in place.
+fn is_late(target: &str) -> bool {
+    target == "/dev"
+}
+
+/// Makes those read-only that had to wait for what was made in them.
+pub(super) fn make_late_ones_readonly(root: &Root, steps: &[MountStep]) -> Result<()> {
+    for step in steps {
+        let MountStep::Filesystem { target, attributes, .. } = step else { continue };
+        if is_late(target) && attributes & mount::ATTR_RDONLY != 0 {
+            root.find(target)
+                .and_then(|place| {
+                    mount::change(&place, Change { set: mount::ATTR_RDONLY, ..Change::default() })
+                })
+                .map_err(failure::setup(format!("error making {target:?} read-only")))?;
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's own views must not be put where a link of the image leads.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use minke_spec::plan::{DeviceNode, MountStep, StartPlan};
 use minke_sys::mount::{self, Change, Extent};
 use minke_sys::procfs::Procfs;
-use minke_sys::{AsFd, OwnedFd, process as kernel, rooted};
+use minke_sys::{AsFd, Errno, OwnedFd, process as kernel, rooted};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::failure::{self, Result};
@@ -68,7 +68,7 @@ impl Sources {
                     open_mount(step, at.map(|at| given.swap_remove(at).1), &procfs)
                 })
                 .collect::<Result<_>>()?,
-            devices: plan.devices.iter().map(open_device).collect::<Result<_>>()?,
+            devices: plan.devices.iter().map(|device| open_device(device, plan)).collect::<Result<_>>()?,
             null,
             namespaces: plan
                 .namespaces
@@ -181,12 +181,40 @@ fn of_mount(mount: OwnedFd) -> minke_sys::Result<Source> {
     Ok(Source { mount, is_directory })
 }
 
-fn open_device(device: &DeviceNode) -> Result<Option<Source>> {
+fn open_device(device: &DeviceNode, plan: &StartPlan) -> Result<Option<Source>> {
     let Some(path) = &device.bind else { return Ok(None) };
     let words = || format!("error mounting {path:?} to rootfs at {:?}", device.path);
-    let opened = copy(path, Extent::One).map_err(failure::setup(words()))?;
+    let opened = match copy(path, Extent::One) {
+        Err(Errno::NOENT) => new_node(device, plan),
+        result => result,
+    };
+    let opened = opened.map_err(failure::setup(words()))?;
     make_private(&opened.mount).map_err(failure::setup(words()))?;
     Ok(Some(opened))
+}
+
+/// A node that the host doesn't have, for a user namespace, in which none can be made: on a file system of its own, made out here.
+fn new_node(device: &DeviceNode, plan: &StartPlan) -> minke_sys::Result<Source> {
+    let outside = |map: &[(u32, u32, u32)], id: u32| {
+        map.iter()
+            .find(|(inside, _, count)| (*inside..inside.saturating_add(*count)).contains(&id))
+            .map(|(inside, outside, _)| outside + (id - inside))
+    };
+    let uid = outside(&plan.namespaces.uid_map, device.uid).ok_or(Errno::INVAL)?;
+    let gid = outside(&plan.namespaces.gid_map, device.gid).ok_or(Errno::INVAL)?;
+    let context = mount::Context::new("tmpfs")?;
+    context.create()?;
+    let directory = context.mount(0)?;
+    let kind = if device.kind == 'b' { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let number = rustix::fs::makedev(device.major, device.minor);
+    let mode = Mode::from_raw_mode(device.mode);
+    rustix::fs::mknodat(&directory, "node", kind, mode, number)?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    rustix::fs::chownat(&directory, "node", Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::chmodat(&directory, "node", mode, rustix::fs::AtFlags::empty())?;
+    let node = rustix::fs::openat(&directory, "node", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // Kernels that don't copy what is attached nowhere refuse it, as if there were no such way.
+    Ok(Source { mount: mount::copy_fd(&node, Extent::One)?, is_directory: false })
 }
 
 fn open_null() -> Result<Source> {

@@ -11,6 +11,9 @@ use super::arguments::Global;
 use super::state::read_limited;
 use super::{Failure, failed, host};
 
+/// The annotation by which podman asks for the caller's own groups (`--group-add keep-groups`).
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// A bundle that was read.
 pub struct Bundle {
     /// Its absolute path.
@@ -43,6 +46,9 @@ impl Bundle {
         } else {
             join_unified_too(&mut plan, &cgroups_path);
         }
+        if spec.annotations().as_ref().is_some_and(|map| map.get(KEEP_GROUPS).is_some_and(|word| word == "1")) {
+            plan.process.groups = own_groups()?;
+        }
         let terminal =
             spec.process().as_ref().filter(|process| process.terminal().unwrap_or(false)).map(|process| {
                 process.console_size().map(|size| (clamp(size.height()), clamp(size.width())))
@@ -54,6 +60,11 @@ impl Bundle {
     pub fn rootfs(&self) -> PathBuf {
         self.plan.root.path.as_deref().unwrap_or_default().into()
     }
+}
+
+fn own_groups() -> Result<Vec<u32>, Failure> {
+    let groups = rustix::process::getgroups().map_err(failed("reading the groups"))?;
+    Ok(groups.into_iter().map(rustix::fs::Gid::as_raw).collect())
 }
 
 /// Narrows a number of cells to what a terminal can have.

@@ -244,6 +244,10 @@ fn prepare_cgroups(plan: &StartPlan) -> Result<(), Failure> {
     for path in &plan.v1 {
         cgroup::make_v1(Path::new(path)).map_err(failed("creating a control group"))?;
     }
+    // Directories that were there before us may be without processors, outermost first.
+    for file in plan.inherit.iter().map(Path::new) {
+        inherit(file).map_err(failed(file.display().to_string()))?;
+    }
     if let Some(path) = &plan.v2 {
         std::fs::create_dir_all(path).map_err(failed(path.clone()))?;
     }
@@ -259,6 +263,15 @@ fn prepare_cgroups(plan: &StartPlan) -> Result<(), Failure> {
             .map_err(failed("attaching the device rules"))?;
     }
     Ok(())
+}
+
+fn inherit(file: &Path) -> std::io::Result<()> {
+    if !std::fs::read_to_string(file)?.trim().is_empty() {
+        return Ok(());
+    }
+    let (directory, name) = (file.parent(), file.file_name().unwrap_or_default());
+    let above = directory.and_then(Path::parent).unwrap_or(Path::new("/")).join(name);
+    minke_sys::cgroup::write_value(file, std::fs::read_to_string(above)?.trim())
 }
 
 /// Makes a named pipe and opens both its ends.

@@ -80,6 +80,7 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), Failure> {
         let _ = send(&state, signal::KILL);
     }
     let group = state.group();
+    freeze::thaw_wherever(&state);
     end_all(&state, &group);
     remove_group(group);
     let hooks = directory.read_spec().ok().and_then(|spec| spec.hooks().clone());

@@ -35,7 +35,7 @@ pub fn exec(global: &Global, given: &Given) -> Result<i32, Failure> {
         _ => {}
     }
     let spec = directory.read_spec()?;
-    let process = describe(given, &spec, rest)?;
+    let process = describe(global, given, &spec, rest)?;
     let facts = host::facts()?;
     let mut plan = minke_spec::process::plan_process(&process, &facts)?;
     plan.create_cwd = false;
@@ -113,7 +113,7 @@ fn start(global: &Global, given: &Given, starting: Starting) -> Result<i32, Fail
 }
 
 /// Joins the flags, or the file with the process, with what the container's own process has.
-fn describe(given: &Given, spec: &Spec, words: &[String]) -> Result<Process, Failure> {
+fn describe(global: &Global, given: &Given, spec: &Spec, words: &[String]) -> Result<Process, Failure> {
     let own = spec.process().as_ref().ok_or_else(|| Failure::new("the container's configuration has no process"))?;
     let mut value = serde_json::to_value(own).map_err(failed("reading the configuration"))?;
     match given.path("process") {
@@ -145,15 +145,23 @@ fn describe(given: &Given, spec: &Spec, words: &[String]) -> Result<Process, Fai
             value["user"]["gid"] = json!(number(gid)?);
         }
     }
-    extend(&mut value["env"], given.all("env").map(|entry| json!(entry)));
+    for entry in given.all("env") {
+        let name = entry.split('=').next().unwrap_or_default();
+        if let Some(entries) = value["env"].as_array_mut() {
+            entries.retain(|own| own.as_str().is_none_or(|own| own.split('=').next() != Some(name)));
+        }
+        extend(&mut value["env"], std::iter::once(json!(entry)));
+    }
     let groups: Result<Vec<Value>, Failure> = given
         .all("additional-gids")
         .map(|gid| gid.parse::<u32>().map(Value::from).map_err(failed(format!("parsing {gid:?} as a number"))))
         .collect();
     extend(&mut value["user"]["additionalGids"], groups?.into_iter());
     for capability in given.all("cap") {
-        let number = capabilities::parse(capability)
-            .ok_or_else(|| Failure::new(format!("invalid capability: {capability}")))?;
+        let Some(number) = capabilities::parse(capability) else {
+            logger::warning(global, &format!("unknown capability is ignored: {capability}"));
+            continue;
+        };
         let name = capabilities::names(1 << number).into_iter().next().unwrap_or_default();
         // Inheritable and ambient are left as they are.
         for set in ["bounding", "effective", "permitted"] {

@@ -7,7 +7,7 @@ use minke_sys::cgroup::Group;
 
 use super::Failure;
 use super::arguments::{Given, Global};
-use super::state::{Directory, Status};
+use super::state::{Directory, State, Status};
 
 /// How long the kernel may take to freeze what is in the middle of something.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +41,21 @@ pub fn resume(global: &Global, given: &Given) -> Result<(), Failure> {
         return Err(Failure::new("container not paused"));
     }
     set(&state.group(), false)
+}
+
+/// Thaws the init where it is, should somebody have put it into another version 1 group: it couldn't end there.
+pub fn thaw_wherever(state: &State) {
+    let Some(own) = state.v1.iter().find(|path| path.join("freezer.state").exists()) else { return };
+    let Ok(groups) = std::fs::read_to_string(format!("/proc/{}/cgroup", state.pid)) else { return };
+    let found = groups.lines().find_map(|line| line.split_once(":freezer:"));
+    let Ok(found_mounts) = minke_sys::host::probe() else { return };
+    let mount = found_mounts.cgroup1.into_iter().find(|hierarchy| own.starts_with(&hierarchy.mount));
+    if let (Some((_, path)), Some(mount)) = (found, mount) {
+        let place = mount.mount.join(path.trim_start_matches('/'));
+        if place != *own && state.is_alive() {
+            let _ = minke_sys::cgroup::write_value(&place.join("freezer.state"), "THAWED");
+        }
+    }
 }
 
 /// Freezes or thaws, and waits until it is so.

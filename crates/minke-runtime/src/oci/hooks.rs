@@ -2,7 +2,7 @@
 //! on its standard input.
 
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::Failure;
 pub fn run_all(kind: &str, hooks: &[Hook], state: &str, directory: Option<&Path>) -> Result<(), Failure> {
     for (number, hook) in hooks.iter().enumerate() {
         run(hook, state, directory)
-            .map_err(|failure| Failure::new(format!("error running {kind} hook #{number}: {failure}")))?;
+            .map_err(|failure| Failure::new(format!("error running hook #{number} of {kind}: {failure}")))?;
     }
     Ok(())
 }
@@ -52,8 +52,19 @@ fn run(hook: &Hook, state: &str, directory: Option<&Path>) -> Result<(), Failure
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(Failure::new(match status.code() {
             Some(code) => format!("exit status {code}"),
-            None => status.to_string(),
+            None => format!("signal: {}", signal_words(status.signal().unwrap_or(0))),
         })),
+    }
+}
+
+fn signal_words(number: i32) -> String {
+    match number {
+        6 => "aborted".into(),
+        9 => "killed".into(),
+        11 => "segmentation fault".into(),
+        15 => "terminated".into(),
+        31 => "bad system call".into(),
+        other => format!("signal {other}"),
     }
 }
 
@@ -94,9 +105,9 @@ mod tests {
         let fine = hook(serde_json::json!({"path": "/bin/true"}));
         let bad = hook(serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}));
         let error = run_all("createRuntime", &[fine, bad], "", None).expect_err("it fails");
-        assert_eq!(error.to_string(), "error running createRuntime hook #1: exit status 3");
+        assert_eq!(error.to_string(), "error running hook #1 of createRuntime: exit status 3");
         let slow = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}));
         let error = run_all("poststop", &[slow], "", None).expect_err("it fails");
-        assert_eq!(error.to_string(), "error running poststop hook #0: hook ran past specified timeout of 1.0s");
+        assert_eq!(error.to_string(), "error running hook #0 of poststop: hook ran past specified timeout of 1.0s");
     }
 }

@@ -17,6 +17,11 @@ pub fn write(given: &Given) -> Result<(), Failure> {
         return Err(Failure::new(format!("File {} exists. Remove it first", file.display())));
     }
     let mut config = example();
+    if matches!(super::host::facts()?.cgroups, minke_spec::host::CgroupMode::V2 { .. })
+        && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
+    {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
     if given.has("rootless") {
         make_rootless(&mut config);
     }
@@ -45,8 +50,7 @@ fn example() -> Value {
         "linux": {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             "namespaces": [
-                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
-                { "type": "cgroup" }
+                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }
             ],
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
