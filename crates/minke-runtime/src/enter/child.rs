@@ -176,7 +176,8 @@ fn build_root(plan: &StartPlan, sources: Sources, streams: &ChildStreams, at: Op
     let propagation = if shared { mount::SLAVE } else { mount::PRIVATE };
     separate(propagation | mount::RECURSIVE)
         .map_err(failure::setup("separating the mount namespace from the host's"))?;
-    mount::attach_at(&sources.root, at.unwrap_or(ATTACH_AT)).map_err(failure::setup("attaching the root file system"))?;
+    mount::attach_at(&sources.root, at.unwrap_or(ATTACH_AT))
+        .map_err(failure::setup("attaching the root file system"))?;
     let Sources { root, mounts: opened, devices, null, procfs, .. } = sources;
     let root = Root::new(root);
     mounts::apply_all(&root, &plan.mounts, opened)?;

@@ -26,8 +26,11 @@ impl Program {
         let name = process.args.first().map_or("", String::as_str);
         let path = if name.contains('/') { find_named(name)? } else { find_in_path(name, process)? };
         let strings = |texts: &[String]| Strings::new(texts).map_err(failure::setup("exec"));
-        let environment =
-            if variables.is_empty() { strings(&process.env) } else { strings(&[&process.env, variables].concat()) };
+        let environment = if variables.is_empty() {
+            strings(&process.env)
+        } else {
+            strings(&[&process.env, variables].concat())
+        };
         Ok(Self {
             path: text_of(&path).map_err(failure::setup("exec"))?,
             arguments: strings(&process.args)?,

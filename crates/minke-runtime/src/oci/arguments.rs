@@ -126,7 +126,9 @@ fn command_of(given: &Given, rest: &[String]) -> Result<Command, String> {
     if matches!(name.as_str(), "help" | "h") {
         return Ok(match rest.first() {
             None => Command::Help(None),
-            Some(name) => find(name).map_or_else(|| Command::Unknown(name.clone()), |verb| Command::Help(Some(verb))),
+            Some(name) => {
+                find(name).map_or_else(|| Command::Unknown(name.clone()), |verb| Command::Help(Some(verb)))
+            }
         });
     }
     let Some(verb) = find(name) else { return Ok(Command::Unknown(name.clone())) };
@@ -212,7 +214,10 @@ mod tests {
         assert_eq!((global.root, global.log), ("/r".into(), Some("/l".into())));
         assert!(global.log_json && global.debug && !global.systemd_cgroup);
         let given = given("create --bundle /b --pid-file=p x");
-        assert_eq!((given.get("bundle"), given.get("pid-file"), given.id()), (Some("/b"), Some("p"), Ok("x")));
+        assert_eq!(
+            (given.get("bundle"), given.get("pid-file"), given.id()),
+            (Some("/b"), Some("p"), Ok("x"))
+        );
     }
 
     #[test]

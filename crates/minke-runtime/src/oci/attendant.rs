@@ -78,7 +78,8 @@ impl Attendant for Companion {
 
     fn before_root(&self) -> failure::Result<()> {
         if let (Some(path), false) = (&self.root_path, self.list(Hooks::create_container).is_empty()) {
-            rustix::process::chdir(path.as_path()).map_err(failure::setup("entering the root file system"))?;
+            rustix::process::chdir(path.as_path())
+                .map_err(failure::setup("entering the root file system"))?;
         }
         self.run("createContainer", Hooks::create_container)
     }

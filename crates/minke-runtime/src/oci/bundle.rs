@@ -34,7 +34,11 @@ impl Bundle {
         let path = path.canonicalize().map_err(failed(path.display().to_string()))?;
         let file = path.join(file);
         let text = read_limited(&file, config::CONFIG_LIMIT as u64).map_err(|failure| {
-            if file.exists() { failure } else { Failure::new(format!("JSON specification file {} not found", file.display())) }
+            if file.exists() {
+                failure
+            } else {
+                Failure::new(format!("JSON specification file {} not found", file.display()))
+            }
         })?;
         let mut spec = config::parse(&text)?;
         config::make_absolute(&mut spec, &path);
@@ -46,7 +50,8 @@ impl Bundle {
         } else {
             join_unified_too(&mut plan, &cgroups_path);
         }
-        if spec.annotations().as_ref().is_some_and(|map| map.get(KEEP_GROUPS).is_some_and(|word| word == "1")) {
+        if spec.annotations().as_ref().is_some_and(|map| map.get(KEEP_GROUPS).is_some_and(|word| word == "1"))
+        {
             plan.process.groups = own_groups()?;
         }
         let terminal =
@@ -79,7 +84,8 @@ fn place_in_groups(global: &Global, spec: &mut Spec, facts: &mut HostFacts, id: 
         *own = own.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
     }
     let Some(mut linux) = spec.linux().clone() else { return id.to_owned() };
-    let given = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    let given =
+        linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     let path = match given.split(':').collect::<Vec<_>>().as_slice() {
         [slice, prefix, name] if global.systemd_cgroup => unit_path(slice, prefix, name),
         _ if given.is_empty() => id.to_owned(),

@@ -13,7 +13,7 @@ use super::attendant::Companion;
 use super::bundle::{Bundle, listen_descriptors};
 use super::launching::Watch;
 use super::state::{Directory, State, Status};
-use super::{Failure, console, delete, failed, freeze, hooks, logger, terminal};
+use super::{Failure, console, delete, failed, hooks, logger, terminal};
 use crate::enter::{self, ChildStreams, Launched, Sources};
 
 /// How a container is made.
@@ -69,7 +69,9 @@ fn make(making: &Making<'_>) -> Result<Made, Failure> {
     let console = given.path("console-socket");
     match (bundle.terminal.is_some(), &console) {
         (true, None) if detached => {
-            return Err(Failure::new("cannot allocate tty if runc will detach without setting console socket"));
+            return Err(Failure::new(
+                "cannot allocate tty if runc will detach without setting console socket",
+            ));
         }
         (false, Some(_)) => {
             return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
@@ -117,7 +119,9 @@ fn run_poststop(global: &Global, state: &State, lists: Option<&Hooks>) {
     let list = lists.and_then(|hooks| hooks.poststop().as_deref()).unwrap_or_default();
     let told = state.told(Status::Stopped, 0);
     for hook in list {
-        if let Err(failure) = hooks::run_all("poststop", std::slice::from_ref(hook), &told, Some(&state.bundle)) {
+        if let Err(failure) =
+            hooks::run_all("poststop", std::slice::from_ref(hook), &told, Some(&state.bundle))
+        {
             logger::warning(global, &failure.to_string());
         }
     }
@@ -129,7 +133,7 @@ fn group_of(plan: &CgroupPlan) -> Group {
 
 /// Says whether somebody else is in the groups already; a frozen one would never let the container start.
 fn check_groups(global: &Global, group: &Group) -> Result<bool, Failure> {
-    if freeze::is_frozen(group) {
+    if group.is_frozen() {
         return Err(Failure::new("container's cgroup unexpectedly frozen"));
     }
     let found = group.pids().len();
@@ -152,7 +156,8 @@ fn set_up(
     directory.write_spec(&bundle.spec)?;
     prepare_cgroups(&bundle.plan)?;
     let mut sources = Sources::open(&bundle.plan, None, Vec::new())?;
-    let mut companion = Companion { preserved: preserved(given)?, listening: listen_descriptors(), ..Companion::default() };
+    let mut companion =
+        Companion { preserved: preserved(given)?, listening: listen_descriptors(), ..Companion::default() };
     companion.preserved += companion.listening;
     if let Some(hooks) = bundle.spec.hooks() {
         companion.root_path = Some(state.rootfs.clone());
@@ -297,7 +302,8 @@ pub fn start(global: &Global, given: &Given) -> Result<(), Failure> {
     }
     let words = || failed("starting the container");
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let outcome = rustix::fs::open(directory.outcome(), OFlags::RDONLY | flags, Mode::empty()).map_err(words())?;
+    let outcome =
+        rustix::fs::open(directory.outcome(), OFlags::RDONLY | flags, Mode::empty()).map_err(words())?;
     let gate = directory.gate();
     let opened = rustix::fs::open(&gate, OFlags::WRONLY | flags, Mode::empty()).map_err(words())?;
     // The pipe's name says "created": it goes first, so that nobody starts twice.

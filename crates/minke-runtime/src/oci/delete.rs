@@ -32,7 +32,7 @@ pub fn kill(global: &Global, given: &Given) -> Result<(), Failure> {
     }
     // On version 1 a frozen process doesn't even die.
     if status == Status::Paused && number == signal::KILL && !state.v1.is_empty() {
-        freeze::set(&state.group(), false)?;
+        state.group().thaw().map_err(failed("unable to thaw"))?;
     }
     Ok(())
 }
@@ -75,7 +75,10 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), Failure> {
     let status = directory.status(&state);
     if status != Status::Stopped {
         if !force && status != Status::Created {
-            return Err(Failure::new(format!("cannot delete container {id} that is not stopped: {}", status.word())));
+            return Err(Failure::new(format!(
+                "cannot delete container {id} that is not stopped: {}",
+                status.word()
+            )));
         }
         let _ = send(&state, signal::KILL);
     }
@@ -88,7 +91,9 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), Failure> {
     let list = hooks.as_ref().and_then(|hooks| hooks.poststop().as_deref()).unwrap_or_default();
     let told = if list.is_empty() { String::new() } else { state.told(Status::Stopped, 0) };
     for hook in list {
-        if let Err(failure) = hooks::run_all("poststop", std::slice::from_ref(hook), &told, Some(&state.bundle)) {
+        if let Err(failure) =
+            hooks::run_all("poststop", std::slice::from_ref(hook), &told, Some(&state.bundle))
+        {
             logger::warning(global, &failure.to_string());
         }
     }
@@ -97,8 +102,8 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), Failure> {
 
 /// Ends what is left in the groups. With a pid namespace of its own, nothing outlives the init that isn't somebody else's.
 fn end_all(state: &State, group: &Group) {
-    if freeze::is_frozen(group) {
-        let _ = group.set_frozen(false);
+    if group.is_frozen() {
+        let _ = group.thaw();
     }
     if !state.own_pids {
         let _ = group.kill();

@@ -60,7 +60,9 @@ fn start(global: &Global, given: &Given, starting: Starting) -> Result<i32, Fail
     let console = given.path("console-socket");
     match (wants_terminal, &console) {
         (true, None) if detached => {
-            return Err(Failure::new("cannot allocate tty if runc will detach without setting console socket"));
+            return Err(Failure::new(
+                "cannot allocate tty if runc will detach without setting console socket",
+            ));
         }
         (false, Some(_)) => {
             return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
@@ -73,10 +75,15 @@ fn start(global: &Global, given: &Given, starting: Starting) -> Result<i32, Fail
     let context = context_of(&state, given)?;
     let listening = listen_descriptors();
     let (initial, last) = processors(&process)?;
-    let companion =
-        Companion { preserved: preserved(given)? + listening, listening, processors: last, ..Companion::default() };
+    let companion = Companion {
+        preserved: preserved(given)? + listening,
+        listening,
+        processors: last,
+        ..Companion::default()
+    };
     if let Some(initial) = &initial {
-        rustix::thread::sched_setaffinity(None, initial).map_err(failed("setting the processors of the process"))?;
+        rustix::thread::sched_setaffinity(None, initial)
+            .map_err(failed("setting the processors of the process"))?;
     }
     let init = kernel::pidfd_open(state.pid).map_err(failed("finding the container's init"))?;
     if !state.is_alive() {
@@ -114,7 +121,10 @@ fn start(global: &Global, given: &Given, starting: Starting) -> Result<i32, Fail
 
 /// Joins the flags, or the file with the process, with what the container's own process has.
 fn describe(global: &Global, given: &Given, spec: &Spec, words: &[String]) -> Result<Process, Failure> {
-    let own = spec.process().as_ref().ok_or_else(|| Failure::new("the container's configuration has no process"))?;
+    let own = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| Failure::new("the container's configuration has no process"))?;
     let mut value = serde_json::to_value(own).map_err(failed("reading the configuration"))?;
     match given.path("process") {
         Some(path) => read_process(&mut value, &path)?,
@@ -139,7 +149,8 @@ fn describe(global: &Global, given: &Given, spec: &Spec, words: &[String]) -> Re
     }
     if let Some(user) = given.get("user") {
         let (uid, gid) = user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
-        let number = |text: &str| text.parse::<u32>().map_err(failed(format!("parsing {text:?} as a number")));
+        let number =
+            |text: &str| text.parse::<u32>().map_err(failed(format!("parsing {text:?} as a number")));
         value["user"]["uid"] = json!(number(uid)?);
         if let Some(gid) = gid {
             value["user"]["gid"] = json!(number(gid)?);
@@ -154,7 +165,9 @@ fn describe(global: &Global, given: &Given, spec: &Spec, words: &[String]) -> Re
     }
     let groups: Result<Vec<Value>, Failure> = given
         .all("additional-gids")
-        .map(|gid| gid.parse::<u32>().map(Value::from).map_err(failed(format!("parsing {gid:?} as a number"))))
+        .map(|gid| {
+            gid.parse::<u32>().map(Value::from).map_err(failed(format!("parsing {gid:?} as a number")))
+        })
         .collect();
     extend(&mut value["user"]["additionalGids"], groups?.into_iter());
     for capability in given.all("cap") {
@@ -186,7 +199,9 @@ fn read_process(value: &mut Value, path: &Path) -> Result<(), Failure> {
     let Some(fields) = read.as_object_mut() else {
         return Err(Failure::new(format!("{}: not an object", path.display())));
     };
-    for key in ["capabilities", "apparmorProfile", "selinuxLabel", "oomScoreAdj", "rlimits", "noNewPrivileges"] {
+    for key in
+        ["capabilities", "apparmorProfile", "selinuxLabel", "oomScoreAdj", "rlimits", "noNewPrivileges"]
+    {
         if !fields.contains_key(key)
             && let Some(own) = value.get(key)
         {
@@ -244,7 +259,8 @@ fn context_of(state: &State, given: &Given) -> Result<ExecContext, Failure> {
     let (mut v1, mut v2) = (state.v1.clone(), state.v2.clone());
     let mut exactly = false;
     for word in given.all("cgroup") {
-        let (controllers, below) = word.split_once(':').map_or((None, word), |(names, path)| (Some(names), path));
+        let (controllers, below) =
+            word.split_once(':').map_or((None, word), |(names, path)| (Some(names), path));
         let below = below.trim_matches('/');
         if below.split('/').any(|part| part == "..") {
             return Err(Failure::new(format!("bad sub cgroup path: {below} is not a sub cgroup path")));
@@ -270,8 +286,9 @@ fn context_of(state: &State, given: &Given) -> Result<ExecContext, Failure> {
             Some(names) => {
                 for name in names.split(',') {
                     let found = v1.iter_mut().zip(&state.v1).find(|(_, own)| belongs_to(own, state, name));
-                    let (path, own) =
-                        found.ok_or_else(|| Failure::new(format!("unknown controller {name} in --cgroup {word}")))?;
+                    let (path, own) = found.ok_or_else(|| {
+                        Failure::new(format!("unknown controller {name} in --cgroup {word}"))
+                    })?;
                     path.clone_from(own);
                     move_to(path)?;
                 }

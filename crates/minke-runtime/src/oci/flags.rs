@@ -45,18 +45,27 @@ pub const GLOBAL: &[Flag] = &[
     value(&["log-format"], "FORMAT", "text or json"),
     value(&["log-level"], "LEVEL", "accepted and ignored"),
     switch(&["debug"], "tell each stage"),
-    switch(&["systemd-cgroup"], "read cgroupsPath as slice:prefix:name; the groups are driven as files all the same"),
+    switch(
+        &["systemd-cgroup"],
+        "read cgroupsPath as slice:prefix:name; the groups are driven as files all the same",
+    ),
     value(&["cgroup-manager"], "NAME", "cgroupfs, systemd (as --systemd-cgroup) or disabled"),
     value(&["criu"], "PATH", "accepted and ignored"),
-    value(&["rootless"], "WORD", "true, false or auto: whether missing rights to control groups are forgiven"),
+    value(
+        &["rootless"],
+        "WORD",
+        "true, false or auto: whether missing rights to control groups are forgiven",
+    ),
     switch(&["help", "h"], "print this"),
     switch(&["version", "v"], "print versions"),
 ];
 
 const BUNDLE: Flag = value(&["bundle", "b"], "DIR", "the bundle's directory (default: the current one)");
-const CONFIG: Flag = value(&["config", "f"], "FILE", "the configuration, from the bundle (default: config.json)");
+const CONFIG: Flag =
+    value(&["config", "f"], "FILE", "the configuration, from the bundle (default: config.json)");
 const PID_FILE: Flag = value(&["pid-file"], "FILE", "where the process's pid is written");
-const CONSOLE: Flag = value(&["console-socket"], "SOCKET", "a unix socket that gets the terminal's controlling side");
+const CONSOLE: Flag =
+    value(&["console-socket"], "SOCKET", "a unix socket that gets the terminal's controlling side");
 const PRESERVE: Flag = value(&["preserve-fds"], "N", "pass N more descriptors on, beside the standard ones");
 const NO_PIVOT: Flag = switch(&["no-pivot"], "accepted and ignored: what can't be pivoted is covered");
 const NO_KEYRING: Flag = switch(&["no-new-keyring"], "accepted and ignored: no keyring is made");
@@ -125,7 +134,12 @@ const CHECKPOINT: &[Flag] = &[value(&["image-path"], "DIR", ""), value(&["work-p
 pub const VERBS: &[Verb] = &[
     verb("checkpoint", "ID", "not supported: refused", CHECKPOINT),
     verb("create", "ID", "set a container up; its program waits for start", CREATE),
-    verb("delete", "ID...", "remove what is left of a container", &[switch(&["force", "f"], "kill it first")]),
+    verb(
+        "delete",
+        "ID...",
+        "remove what is left of a container",
+        &[switch(&["force", "f"], "kill it first")],
+    ),
     verb(
         "events",
         "ID",

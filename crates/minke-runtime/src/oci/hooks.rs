@@ -42,12 +42,18 @@ fn run(hook: &Hook, state: &str, directory: Option<&Path>) -> Result<(), Failure
         // A hook need not read it.
         let _ = input.write_all(state.as_bytes());
     }
-    let timeout = hook.timeout().filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
+    let timeout = hook
+        .timeout()
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
     match wait(&mut child, timeout).map_err(words)? {
         None => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(Failure::new(format!("hook ran past specified timeout of {:.1}s", timeout.unwrap_or_default().as_secs_f64())))
+            Err(Failure::new(format!(
+                "hook ran past specified timeout of {:.1}s",
+                timeout.unwrap_or_default().as_secs_f64()
+            )))
         }
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(Failure::new(match status.code() {
@@ -108,6 +114,9 @@ mod tests {
         assert_eq!(error.to_string(), "error running hook #1 of createRuntime: exit status 3");
         let slow = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}));
         let error = run_all("poststop", &[slow], "", None).expect_err("it fails");
-        assert_eq!(error.to_string(), "error running hook #0 of poststop: hook ran past specified timeout of 1.0s");
+        assert_eq!(
+            error.to_string(),
+            "error running hook #0 of poststop: hook ran past specified timeout of 1.0s"
+        );
     }
 }

@@ -46,7 +46,14 @@ pub fn list(global: &Global, given: &Given) -> Result<(), Failure> {
     rows.extend(found.iter().map(|(status, owner, state)| {
         let pid = if *status == Status::Stopped { 0 } else { state.pid };
         let bundle = state.bundle.display().to_string();
-        [state.id.clone(), pid.to_string(), status.word().into(), bundle, state.created.clone(), owner.clone()]
+        [
+            state.id.clone(),
+            pid.to_string(),
+            status.word().into(),
+            bundle,
+            state.created.clone(),
+            owner.clone(),
+        ]
     }));
     print!("{}", table(&rows));
     Ok(())
@@ -77,7 +84,8 @@ pub fn processes(global: &Global, given: &Given) -> Result<(), Failure> {
         "table" => {}
         _ => return Err(Failure::new("invalid format option")),
     }
-    let options: Vec<&str> = if rest.is_empty() { vec!["-ef"] } else { rest.iter().map(String::as_str).collect() };
+    let options: Vec<&str> =
+        if rest.is_empty() { vec!["-ef"] } else { rest.iter().map(String::as_str).collect() };
     let output = Command::new("ps").args(options).output().map_err(failed("ps"))?;
     if !output.status.success() {
         return Err(Failure::new(format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim())));

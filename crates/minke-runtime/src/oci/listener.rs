@@ -12,10 +12,18 @@ use super::state::{OCI_VERSION, State, Status};
 use super::{Failure, failed};
 
 /// Connects to the agent that `seccomp` names and sends it the listener of the process `pid`.
-pub fn send(seccomp: &LinuxSeccomp, state: &State, status: Status, pid: i32, listener: &OwnedFd) -> Result<(), Failure> {
+pub fn send(
+    seccomp: &LinuxSeccomp,
+    state: &State,
+    status: Status,
+    pid: i32,
+    listener: &OwnedFd,
+) -> Result<(), Failure> {
     let path = seccomp.listener_path().as_deref().unwrap_or(Path::new(""));
-    let socket = UnixStream::connect(path)
-        .map_err(failed(format!("failed to connect with seccomp agent specified in the seccomp profile {}", path.display())))?;
+    let socket = UnixStream::connect(path).map_err(failed(format!(
+        "failed to connect with seccomp agent specified in the seccomp profile {}",
+        path.display()
+    )))?;
     let told = state.told(status, state.pid);
     let state: serde_json::Value = serde_json::from_str(&told).map_err(failed("writing the state"))?;
     let message = serde_json::json!({

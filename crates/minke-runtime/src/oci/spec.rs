@@ -62,9 +62,7 @@ fn example() -> Value {
 }
 
 fn mounts() -> Value {
-    let row = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let row = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     json!([
         { "destination": "/proc", "type": "proc", "source": "proc" },
         row("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -96,7 +94,9 @@ fn make_rootless(config: &mut Value) {
                 "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
             });
         } else if let Some(options) = mount["options"].as_array_mut() {
-            options.retain(|option| !option.as_str().is_some_and(|word| word.starts_with("gid=") || word.starts_with("uid=")));
+            options.retain(|option| {
+                !option.as_str().is_some_and(|word| word.starts_with("gid=") || word.starts_with("uid="))
+            });
         }
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
@@ -109,19 +109,35 @@ pub fn features() -> Result<(), Failure> {
     let facts = super::host::facts()?;
     let capabilities = minke_spec::capabilities::names((1 << 41) - 1);
     let actions = [
-        "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
-        "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+        "SCMP_ACT_ALLOW",
+        "SCMP_ACT_ERRNO",
+        "SCMP_ACT_KILL",
+        "SCMP_ACT_KILL_PROCESS",
+        "SCMP_ACT_KILL_THREAD",
+        "SCMP_ACT_LOG",
+        "SCMP_ACT_NOTIFY",
+        "SCMP_ACT_TRACE",
+        "SCMP_ACT_TRAP",
     ];
     let operators = [
-        "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ",
+        "SCMP_CMP_EQ",
+        "SCMP_CMP_GE",
+        "SCMP_CMP_GT",
+        "SCMP_CMP_LE",
+        "SCMP_CMP_LT",
+        "SCMP_CMP_MASKED_EQ",
         "SCMP_CMP_NE",
     ];
     let architectures = match facts.architecture {
-        minke_spec::host::Architecture::X86_64 => ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"].as_slice(),
+        minke_spec::host::Architecture::X86_64 => {
+            ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"].as_slice()
+        }
         minke_spec::host::Architecture::Aarch64 => ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"].as_slice(),
     };
     let flags = [
-        "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG",
+        "SECCOMP_FILTER_FLAG_TSYNC",
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_LOG",
         "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
     ];
     let features = json!({

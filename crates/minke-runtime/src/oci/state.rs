@@ -155,7 +155,8 @@ impl Directory {
     /// Finds all, in the order of their ids.
     pub fn all(global: &Global) -> Vec<Self> {
         let entries = std::fs::read_dir(&global.root).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         paths.sort();
         paths.into_iter().map(|path| Self { path }).collect()
     }
@@ -206,7 +207,7 @@ impl Directory {
             Status::Creating
         } else if !state.is_alive() {
             Status::Stopped
-        } else if super::freeze::is_frozen(&state.group()) {
+        } else if state.group().is_frozen() {
             Status::Paused
         } else if state.has_gate && self.gate().exists() {
             Status::Created

@@ -45,7 +45,8 @@ impl Files<'_> {
     fn table(&self, name: &str) -> Map<String, Value> {
         let text = self.text(name).unwrap_or_default();
         let rows = text.lines().filter_map(|line| line.split_once(' '));
-        rows.filter_map(|(key, value)| Some((key.to_owned(), json!(value.trim().parse::<u64>().ok()?)))).collect()
+        rows.filter_map(|(key, value)| Some((key.to_owned(), json!(value.trim().parse::<u64>().ok()?))))
+            .collect()
     }
 
     fn cpu_v1(&self) -> Value {
@@ -157,7 +158,8 @@ fn io_rows(line: &str, bytes: &mut Vec<Value>, count: &mut Vec<Value>) {
     let (Ok(major), Ok(minor)) = (major.parse::<u64>(), minor.parse::<u64>()) else { return };
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
         let Ok(value) = value.parse::<u64>() else { continue };
-        let row = |operation: &str| json!({ "major": major, "minor": minor, "op": operation, "value": value });
+        let row =
+            |operation: &str| json!({ "major": major, "minor": minor, "op": operation, "value": value });
         match key {
             "rbytes" => bytes.push(row("Read")),
             "wbytes" => bytes.push(row("Write")),

@@ -49,7 +49,8 @@ pub fn update(global: &Global, given: &Given) -> Result<(), Failure> {
     let before = serde_json::to_value(before).map_err(failed("reading the limits"))?;
     let written = to_write(&asked, &before, matches!(facts.cgroups, CgroupMode::V2 { .. }));
     let resources: LinuxResources = serde_json::from_value(written).map_err(failed("reading the limits"))?;
-    let writes = minke_spec::cgroup::plan_update(&state.cgroups_path, &resources, &facts)?;
+    let old: LinuxResources = serde_json::from_value(before.clone()).map_err(failed("reading the limits"))?;
+    let writes = minke_spec::cgroup::plan_update(&state.cgroups_path, &old, &resources, &facts)?;
     apply(&writes)?;
     let mut after = before;
     merge(&mut after, &asked);
@@ -65,7 +66,8 @@ fn asked(given: &Given) -> Result<Value, Failure> {
         None => json!({}),
         Some(path) => {
             let path = if path == "-" { PathBuf::from("/dev/stdin") } else { path.into() };
-            serde_json::from_slice(&read_limited(&path, LIMIT_BYTES)?).map_err(failed(path.display().to_string()))?
+            serde_json::from_slice(&read_limited(&path, LIMIT_BYTES)?)
+                .map_err(failed(path.display().to_string()))?
         }
     };
     for (flag, group, key, in_bytes) in NUMBERS {
@@ -134,7 +136,8 @@ fn apply(writes: &[CgroupWrite]) -> Result<(), Failure> {
                 Ok(()) => {}
                 Err(error) if write.optional && error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    last = Some(failed(format!("failed to write {:?} to {}", write.value, write.path))(error));
+                    last =
+                        Some(failed(format!("failed to write {:?} to {}", write.value, write.path))(error));
                     refused.push(write);
                 }
             }
@@ -164,6 +167,9 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        assert_eq!((bytes("50M"), bytes("-1"), bytes("7"), bytes("x")), (Some(50 << 20), Some(-1), Some(7), None));
+        assert_eq!(
+            (bytes("50M"), bytes("-1"), bytes("7"), bytes("x")),
+            (Some(50 << 20), Some(-1), Some(7), None)
+        );
     }
 }

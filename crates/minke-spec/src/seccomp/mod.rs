@@ -131,7 +131,10 @@ impl ProgramCache {
         let parsed = profile.map_or_else(docker_profile, parse_profile)?;
         let (instructions, flags) = compile_filter(&parsed.resolve(capabilities, host)?, host)?;
         if flags & FLAG_NEW_LISTENER != 0 {
-            return Err(Error::new(ErrorKind::NotImplemented, "seccomp action SCMP_ACT_NOTIFY is not supported"));
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                "seccomp action SCMP_ACT_NOTIFY is not supported",
+            ));
         }
         let program = Arc::new((instructions, flags));
         let mut programs = self.lock();
