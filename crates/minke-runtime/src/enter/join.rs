@@ -72,17 +72,16 @@ pub fn launch_exec(
             }
             let mut needed = needed(plan, &streams, &procfs, &reporter);
             needed.extend((3..).take(attendant.preserved() as usize));
-            let mut entering =
-                Entering {
-                    context,
-                    plan,
-                    procfs,
-                    reporter,
-                    attendant,
-                    streams: Some(streams),
-                    variables: Vec::new(),
-                    done: false,
-                };
+            let mut entering = Entering {
+                context,
+                plan,
+                procfs,
+                reporter,
+                attendant,
+                streams: Some(streams),
+                variables: Vec::new(),
+                done: false,
+            };
             match entering.enter(init, &tasks, &mut needed) {
                 Ok(Cloned::Parent(pid, _)) => {
                     entering.reporter.send(&Report::Pid(pid));
