@@ -122,6 +122,11 @@ table! {
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;
     ContainerDelete Delete "/containers/{id}" Container Empty;
+    ContainerArchiveInfo Head "/containers/{id}/archive" Container Empty;
+    ContainerArchive Get "/containers/{id}/archive" Container Stream;
+    PutContainerArchive Put "/containers/{id}/archive" Container Empty;
+    ContainerChanges Get "/containers/{id}/changes" Container Value;
+    ContainerExport Get "/containers/{id}/export" Container Stream;
 
     ContainerExec Post "/containers/{id}/exec" Exec Value;
     ExecStart Post "/exec/{id}/start" Exec Connection;
@@ -144,6 +149,7 @@ table! {
     VolumeInspect Get "/volumes/{id}" Volume Value;
     VolumeUpdate Put "/volumes/{id}" Volume Empty;
     VolumeDelete Delete "/volumes/{id}" Volume Empty;
+    ImageCommit Post "/commit" Image Value;
 }
 
 impl Operation {

@@ -125,6 +125,22 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The value of one of the answer's headers; empty where it is not there.
+    pub(crate) async fn header(self, name: &str) -> Result<String> {
+        let client = self.client;
+        let (response, sender) = self.send().await?;
+        let value = header_of(&response, name);
+        client.pool.give_back(sender).await;
+        Ok(value)
+    }
+
+    /// As [`Call::chunks`], with the value of a header.
+    pub(crate) async fn chunks_with_header(self, name: &str) -> Result<(String, Chunks)> {
+        let (response, sender) = self.send().await?;
+        let value = header_of(&response, name);
+        Ok((value, Chunks { multiplexed: false, body: response.into_body(), _sender: sender }))
+    }
+
     /// The connection itself; `tty` says how an engine that does not say so itself packs its output.
     pub(crate) async fn hijack(mut self, tty: bool) -> Result<Hijacked> {
         self.upgrade = true;
@@ -237,6 +253,10 @@ async fn take_over(response: Response<Incoming>, sender: Sender, framing: Framin
 fn newest_version(response: &Response<Incoming>) -> ApiVersion {
     let version = response.headers().get("api-version").and_then(|value| value.to_str().ok());
     version.and_then(|text| text.parse().ok()).unwrap_or(ApiVersion::MIN)
+}
+
+fn header_of(response: &Response<Incoming>, name: &str) -> String {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// Asks for the engine's newest version, without a prefix in the path.

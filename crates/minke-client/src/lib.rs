@@ -12,6 +12,7 @@ mod connection;
 mod containers;
 mod context;
 mod execs;
+mod files;
 mod images;
 mod stream;
 mod system;

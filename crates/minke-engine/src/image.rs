@@ -224,7 +224,8 @@ impl Shared {
             .collect()
     }
 
-    fn emit_image_events(&self, events: &[ImageEvent]) {
+    /// Tells of what the store did.
+    pub fn emit_image_events(&self, events: &[ImageEvent]) {
         for event in events {
             let image = self.store.image_by_id(&event.id);
             let labels = image.and_then(|image| image.config.config.clone()).and_then(|config| config.labels);
@@ -391,7 +392,9 @@ fn inspect(image: &Image, driver: &str) -> ImageInspect {
         repo_tags: image.tags.iter().map(Reference::familiar).collect(),
         repo_digests: image.digests.iter().map(Reference::familiar).collect(),
         parent: image.parent.as_ref().map(Digest::to_string),
-        comment: some(&document.comment),
+        // A commit's remark stands in the history alone.
+        comment: some(&document.comment)
+            .or_else(|| document.history.last().and_then(|step| some(&step.comment))),
         created: time(&document.created),
         docker_version: some(&document.docker_version),
         author: some(&document.author),

@@ -28,6 +28,8 @@
 //! | [`Store::load`], [`Store::import`], [`Store::save`] | archives in and out |
 //! | [`Store::create_rw`], [`Store::rootfs`], [`Store::remove_rw`], [`Store::rw_ids`] | a container's own layer |
 //! | [`Store::create_volume`], [`Store::volumes`], [`Store::remove_volume`] | volumes: records and directories |
+//! | [`Store::file_changes`], [`Store::commit`] | what a container has changed; the same as a new image |
+//! | [`Tree`] | the files of a root behind a descriptor: looked at, packed, written |
 //! | [`Store::unpack_layer`] | one layer from a reader (pull, build) |
 //! | [`Store::lease`], [`Store::collect`] | what comes in is not collected while a lease lives |
 //! | [`Store::settle`] | waits until everything staged is durable and the trash is empty (tests, shutdown) |
@@ -37,6 +39,7 @@ mod change;
 mod collect;
 mod db;
 mod fill;
+mod files;
 mod image;
 mod layer;
 mod record;
@@ -53,6 +56,8 @@ pub use change::{Change, apply_changes, parse_changes};
 pub use collect::Lease;
 pub use db::{Keep, Table};
 pub use fill::fill_directory;
+pub use files::{ChunkSink, Extract, ExtractError, FileStat, Tree};
+pub use image::commit::CommitOptions;
 pub use image::history::HistoryEntry;
 pub use image::import::ImportOptions;
 pub use image::load::{LoadEvent, LoadOptions, Loaded};
@@ -61,6 +66,7 @@ pub use image::{Image, ImageEvent, ImageEventKind};
 pub use layer::LayerInfo;
 pub use layer::intake::UnpackRequest;
 pub use layer::limits::Limits;
+pub use snapshot::changes::{ChangeKind, FileChanges};
 pub use snapshot::{RootFs, SnapshotKind};
 pub use store::{Options, Store};
 pub use volume::VolumeRecord;

@@ -2,6 +2,7 @@
 
 mod config;
 mod create;
+mod files;
 mod host_config;
 mod inspect;
 mod mount;
@@ -15,6 +16,10 @@ pub use config::{ContainerConfig, HealthConfig};
 pub use create::{
     ContainerCreateRequest, ContainerCreateResponse, ContainerUpdateResponse, ContainerWaitResponse,
     WaitError,
+};
+pub use files::{
+    ArchivePutQuery, ArchiveQuery, CommitQuery, FilesystemChange, GO_DEVICE, GO_DIRECTORY, GO_SYMLINK,
+    PATH_STAT_HEADER, PathStat, go_mode,
 };
 pub use host_config::{HostConfig, LogConfig, RestartPolicy};
 pub use inspect::{ContainerInspect, DriverData};

@@ -9,6 +9,7 @@ mod differential;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod health;
 mod host;
 mod hostile;

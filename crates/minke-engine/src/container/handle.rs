@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::lifecycle::{Lifecycle, Refusal, State};
 use super::record::Record;
+use super::root::RootAccess;
 use crate::shim::connection::ShimConnection;
 
 /// A container as everybody sees it at one moment.
@@ -108,6 +109,8 @@ pub enum Command {
     },
     /// Attach a client, now or at the next start.
     Attach(PendingAttach, oneshot::Sender<Result<()>>),
+    /// Give the right to use its root.
+    Root(oneshot::Sender<Result<RootAccess>>),
 }
 
 impl Container {
@@ -138,6 +141,11 @@ impl Container {
 
     /// Asks the owner task and waits for its answer.
     pub async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        self.ask_for(command).await
+    }
+
+    /// Asks the owner task for something.
+    pub async fn ask_for<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::not_found(format!("No such container: {}", self.id));
         self.mailbox.send(command(reply)).map_err(|_| gone())?;

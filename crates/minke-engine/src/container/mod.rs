@@ -16,15 +16,18 @@
 //! | `stats`, `usage`, `top`, `processes` | what a container uses, and its processes |
 //! | `inspect`, `list` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
+//! | `root`, `files`, `commit` | its files: how they are reached, archives of them, images made of them |
 
 pub mod attach;
 mod claims;
+mod commit;
 mod create;
 mod devices;
 mod ending;
 mod etc;
 pub mod exec;
 mod exec_service;
+mod files;
 pub mod handle;
 mod health;
 mod inspect;
@@ -44,6 +47,7 @@ pub mod reconcile;
 pub mod record;
 pub mod registry;
 mod resources;
+pub mod root;
 pub mod run;
 mod service;
 mod settings;

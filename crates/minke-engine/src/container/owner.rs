@@ -10,13 +10,14 @@ use minke_api::container::HostConfig;
 use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Event as ShimProtocolEvent, Request};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::time::Sleep;
 
 use super::handle::{Command, Container, PendingAttach, View};
 use super::launch::{self, Launched};
 use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
 use super::record::Record;
+use super::root::RootAccess;
 use super::wish::Wish;
 use super::{health, teardown, update};
 use crate::engine::Shared;
@@ -56,6 +57,8 @@ pub struct Owner {
     removed: bool,
     /// Its anonymous volumes go with it.
     remove_volumes: bool,
+    /// Held by whoever has the container's root mounted or open; a start waits for them.
+    root: Arc<RwLock<()>>,
 }
 
 /// The conversation with the container's shim.
@@ -134,6 +137,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         answers: Vec::new(),
         removed: false,
         remove_volumes,
+        root: Arc::default(),
     };
     // Nobody sees it as it was before the news.
     let effects = found.news.into_iter().flat_map(|event| owner.learn(event)).collect();
@@ -245,6 +249,7 @@ impl Owner {
                 let result = self.attach(pending).await;
                 answer(reply, result);
             }
+            Command::Root(reply) => self.give_root(reply).await,
         }
     }
 
@@ -305,6 +310,24 @@ impl Owner {
                 Ok(())
             }
         }
+    }
+
+    /// A container that doesn't run is not waited for here: others may be using its root.
+    async fn give_root(&self, reply: oneshot::Sender<Result<RootAccess>>) {
+        let lock = self.root.clone();
+        let shim = self.shim.as_ref().filter(|shim| !shim.ended);
+        let Some(shim) = shim else {
+            tokio::spawn(async move {
+                let _ = reply.send(Ok(RootAccess::AtRest(lock.write_owned().await)));
+            });
+            return;
+        };
+        let opened = shim.connection.request(&Request::OpenRoot, &[]).await;
+        let root = opened.ok().and_then(|(_, descriptors)| descriptors.into_iter().next());
+        let _ = reply.send(Ok(match (root, lock.try_read_owned()) {
+            (Some(root), Ok(hold)) => RootAccess::Running { root, shim: shim.connection.clone(), hold },
+            _ => RootAccess::Ending,
+        }));
     }
 
     async fn hear(&mut self, event: ShimEvent) {
@@ -413,6 +436,7 @@ impl Owner {
     async fn launch(&mut self) -> Vec<Effect> {
         self.publish();
         self.last_run_is_over().await;
+        let _root = self.root.clone().write_owned().await;
         let pending = std::mem::take(&mut self.pending);
         let generation = self.lifecycle.generation;
         let launch = launch::launch(&self.shared, &self.record, generation, pending);

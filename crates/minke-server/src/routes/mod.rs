@@ -2,6 +2,7 @@
 
 mod container;
 mod exec;
+mod files;
 mod image;
 mod system;
 mod volume;
@@ -128,6 +129,11 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ContainerAttach => container::attach(request),
         Operation::ContainerWait => container::wait(&request),
         Operation::ContainerDelete => container::remove(&request).await,
+        Operation::ContainerArchiveInfo => files::stat(&request).await,
+        Operation::ContainerArchive => files::get(&request).await,
+        Operation::PutContainerArchive => files::put(request).await,
+        Operation::ContainerChanges => files::changes(&request).await,
+        Operation::ContainerExport => files::export(&request).await,
         Operation::ContainerExec => exec::create(request).await,
         Operation::ExecStart => exec::start(request).await,
         Operation::ExecResize => exec::resize(&request).await,
@@ -146,6 +152,7 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::VolumeInspect => volume::inspect(&request),
         Operation::VolumeUpdate => volume::update(&request),
         Operation::VolumeDelete => volume::remove(&request).await,
+        Operation::ImageCommit => files::commit(request).await,
     }
 }
 

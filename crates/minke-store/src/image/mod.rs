@@ -2,6 +2,7 @@
 //! An image is an immutable value; changing a tag makes a new one.
 
 pub(crate) mod catalog;
+pub(crate) mod commit;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod load;

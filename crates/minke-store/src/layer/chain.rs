@@ -110,6 +110,13 @@ pub(crate) struct DiskLayer {
     directory: File,
 }
 
+impl DiskLayer {
+    /// The directory of its files.
+    pub(crate) fn root(&self) -> &File {
+        &self.directory
+    }
+}
+
 impl LayerView for DiskLayer {
     fn meta(&self) -> &LayerMeta {
         &self.meta

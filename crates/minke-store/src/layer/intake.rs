@@ -66,6 +66,7 @@ impl Layers {
             opaque_root: info.opaque_root,
             staged: None,
         };
+        let diff_id = diff_id.unwrap_or_else(|| blob.digest.clone());
         self.commit(&staging, &diff_id, record)?;
         Ok(LayerInfo { blob: blob.digest, size: self.size(&diff_id), diff_id })
     }
@@ -101,6 +102,7 @@ impl Layers {
             opaque_root: info.opaque_root,
             staged: None,
         };
+        let diff_id = diff_id.unwrap_or_else(|| blob.clone());
         self.commit(&staging, &diff_id, record)?;
         Ok(LayerInfo { blob: blob.clone(), size: self.size(&diff_id), diff_id })
     }
@@ -113,6 +115,8 @@ impl Layers {
         self.unpack_blob(&record.blob.digest, Some(diff_id), &mut |_| {}).map(|_| ())
     }
 
+    /// Gives no diff ID where that is the digest of the content itself, which is not compressed: whoever has the
+    /// content computes it anyway, and once is enough.
     fn unpack_into<'r>(
         &self,
         staging: &Path,
@@ -120,16 +124,17 @@ impl Layers {
         reader: Box<dyn Read + Send + 'r>,
         expected: Option<&Digest>,
         progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(LayerFacts, Digest)> {
+    ) -> Result<(LayerFacts, Option<Digest>)> {
         let counted = Counted { reader, read: 0, progress };
         let tar = decompress(compression, Box::new(counted))?;
-        let mut tar = Hashed { reader: tar, hasher: Sha256::new(), read: 0, limit: self.limits.bytes };
+        let hasher = (expected.is_some() || compression != Compression::None).then(Sha256::new);
+        let mut tar = Hashed { reader: tar, hasher, read: 0, limit: self.limits.bytes };
         let Unpacked { meta, size } = unpack(&mut tar, &staging.join("fs"), self.form, &self.limits)?;
         // What follows the end of the archive belongs to its digest.
         io::copy(&mut tar, &mut io::sink()).context("cannot read the archive")?;
-        let diff_id = Digest::sha256(&tar.hasher.finalize());
-        if let Some(expected) = expected
-            && *expected != diff_id
+        let diff_id = tar.hasher.map(|hasher| Digest::sha256(&hasher.finalize()));
+        if let (Some(expected), Some(diff_id)) = (expected, &diff_id)
+            && expected != diff_id
         {
             return Err(Error::invalid(format!(
                 "invalid diffID for layer: expected {expected:?}, got {diff_id:?}"
@@ -185,7 +190,7 @@ impl Read for Counted<'_, '_> {
 
 struct Hashed<'r> {
     reader: Box<dyn Read + Send + 'r>,
-    hasher: Sha256,
+    hasher: Option<Sha256>,
     read: u64,
     limit: u64,
 }
@@ -193,7 +198,9 @@ struct Hashed<'r> {
 impl Read for Hashed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
         self.read += read as u64;
         match self.read > self.limit {
             true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the archive is too large")),

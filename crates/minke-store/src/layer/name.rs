@@ -54,7 +54,7 @@ pub(crate) fn parse_link(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     clean(path, limits)
 }
 
-fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+pub(crate) fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|byte| *byte == b'/') {
         match part {

@@ -346,7 +346,7 @@ impl Unpacker<'_> {
 }
 
 /// What mknod makes of an entry. The device 0:0 is overlay's whiteout and no archive's to make.
-fn node(entry: &Entry) -> Result<(FileType, u64)> {
+pub(crate) fn node(entry: &Entry) -> Result<(FileType, u64)> {
     let (major, minor) = entry.device;
     let device = rustix::fs::makedev(major, minor);
     match entry.kind {
@@ -357,7 +357,7 @@ fn node(entry: &Entry) -> Result<(FileType, u64)> {
     }
 }
 
-fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
     let kept = entry
         .xattrs
         .iter()
@@ -366,7 +366,7 @@ fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// As Docker does, lives without an attribute that the file system cannot hold.
-fn xattr_result(name: &[u8], result: Result<(), Errno>) -> Result<()> {
+pub(crate) fn xattr_result(name: &[u8], result: Result<(), Errno>) -> Result<()> {
     match result {
         Err(Errno::OPNOTSUPP) => Ok(()),
         Err(Errno::PERM) if name.starts_with(b"user.") => Ok(()),
@@ -376,12 +376,12 @@ fn xattr_result(name: &[u8], result: Result<(), Errno>) -> Result<()> {
     }
 }
 
-fn timestamps((seconds, nanos): (i64, u32)) -> Timestamps {
+pub(crate) fn timestamps((seconds, nanos): (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn copy(data: &mut impl Read, file: &mut File, mut left: u64, buffer: &mut [u8]) -> Result<()> {
+pub(crate) fn copy(data: &mut impl Read, file: &mut File, mut left: u64, buffer: &mut [u8]) -> Result<()> {
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         let read = data.read(&mut buffer[..wanted]).context("cannot read the archive")?;

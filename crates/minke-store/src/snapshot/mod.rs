@@ -5,6 +5,7 @@
 //! what a container sees is what unpacking its image's layers in order would give; what it writes is seen
 //! by it alone; after a removal nothing is left; any step may be repeated.
 
+pub(crate) mod changes;
 pub(crate) mod copy;
 pub(crate) mod overlay;
 pub(crate) mod probe;
@@ -74,8 +75,8 @@ pub(crate) struct Snapshots {
 
 /// One container's own layer.
 #[derive(Clone)]
-struct Own {
-    record: RwRecord,
+pub(crate) struct Own {
+    pub(crate) record: RwRecord,
     keep: Keep,
     /// Whether the database has the record.
     recorded: bool,
@@ -161,7 +162,7 @@ impl Snapshots {
         Ok(())
     }
 
-    fn own_of(&self, id: &str) -> Result<Own> {
+    pub(crate) fn own_of(&self, id: &str) -> Result<Own> {
         let own = self.own().get(id).cloned();
         own.ok_or_else(|| Error::not_found(format!("container {id} has no layer of its own")))
     }

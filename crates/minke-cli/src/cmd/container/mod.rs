@@ -1,8 +1,12 @@
 //! Commands about containers.
 
 pub mod attach;
+pub mod commit;
+pub mod cp;
 pub mod create;
+pub mod diff;
 pub mod exec;
+pub mod export;
 pub mod flags;
 pub mod gpus;
 pub mod health;

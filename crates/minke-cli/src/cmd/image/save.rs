@@ -40,37 +40,40 @@ impl Verb for Save {
             ));
         }
         let query = ImageSaveQuery { names: arguments, platforms: platform_query(self.platform.as_deref())? };
-        let mut chunks = session.client().await?.image_save(&query).await?;
-        if self.output.is_empty() {
-            while let Some(bytes) = chunks.next().await? {
-                if attached::write(Sink::Stdout, bytes).await.is_err() {
-                    return Ok(exit::of_signal(13));
-                }
-            }
-            return Ok(exit::SUCCESS);
-        }
-        let part = format!("{}.part-{}", self.output, std::process::id());
-        let written = write_file(&part, &mut chunks).await;
-        let renamed = written.and_then(|()| {
-            std::fs::rename(&part, &self.output)
-                .with_context(|| format!("failed to save image: {}", self.output))
-        });
-        if renamed.is_err() {
-            let _ = std::fs::remove_file(&part);
-        }
-        renamed?;
-        Ok(exit::SUCCESS)
+        let chunks = session.client().await?.image_save(&query).await?;
+        write_out(&self.output, chunks, "failed to save image").await
     }
 }
 
+/// Writes an archive to a file, or to standard output where `output` is empty; `failed` begins what is said of a failure.
+pub async fn write_out(output: &str, mut chunks: minke_client::Chunks, failed: &str) -> Outcome {
+    if output.is_empty() {
+        while let Some(bytes) = chunks.next().await? {
+            if attached::write(Sink::Stdout, bytes).await.is_err() {
+                return Ok(exit::of_signal(13));
+            }
+        }
+        return Ok(exit::SUCCESS);
+    }
+    let part = format!("{output}.part-{}", std::process::id());
+    let written = write_file(&part, &mut chunks, failed).await;
+    let renamed =
+        written.and_then(|()| std::fs::rename(&part, output).with_context(|| format!("{failed}: {output}")));
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    renamed?;
+    Ok(exit::SUCCESS)
+}
+
 /// Writes the archive beside its place, so that a failure leaves no half one there.
-async fn write_file(path: &str, chunks: &mut minke_client::Chunks) -> Result<(), Error> {
+async fn write_file(path: &str, chunks: &mut minke_client::Chunks, words: &str) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
         let place = Path::new(path)
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        Error::system(format!("failed to save image: {}: {}", place.display(), reason(&error)))
+        Error::system(format!("{words}: {}: {}", place.display(), reason(&error)))
     };
     let mut options = tokio::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).await.map_err(failed)?;
