@@ -20,8 +20,8 @@ pub struct Attachment {
     pub tty: bool,
     pub(crate) container: std::sync::Arc<Container>,
     pub(crate) request: AttachRequest,
-    /// The log so far, already framed, to be written before anything else.
-    pub(crate) replay: Option<crate::LogStream>,
+    /// The log so far, to be shown before anything else.
+    pub(crate) replay: Option<crate::container::attach::Replay>,
     /// Nothing is to be attached after the replay.
     pub(crate) replay_only: bool,
 }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{ProcessPlan, StartPlan};
 
 /// The protocol's version: the number of released revisions, each of which only added variants.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The longest message that is sent in the packet itself, in bytes.
 pub const INLINE_LIMIT: usize = 64 * 1024;
@@ -102,6 +102,14 @@ pub enum Request {
     OpenRoot,
     /// Lets a container that was started with [`StartPlan::wait_for_start`] execute its program.
     Continue,
+    /// As [`Request::Attach`], but nothing is sent to the client before [`Request::Release`]: until then the engine shows it what the
+    /// log has up to here. A client that is held when the engine goes away is let go. Since protocol 2.
+    AttachHeld(AttachRequest),
+    /// Sends a held client what has waited for it. Since protocol 2.
+    Release {
+        /// Of [`Reply::Held`].
+        client: u32,
+    },
 }
 
 /// What a shim sends.
@@ -138,6 +146,14 @@ pub enum Reply {
     Status(Status),
     /// To [`Request::OpenRoot`]. Descriptor: an `O_PATH` directory.
     Root,
+    /// To [`Request::AttachHeld`]. Descriptor: the log's file, if there is one.
+    Held {
+        /// Names the client in [`Request::Release`].
+        client: u32,
+        /// All that this file has up to here is from before the client, and so is all in files before it; what comes later
+        /// goes to the client.
+        log_bytes: u64,
+    },
 }
 
 /// Something that happened in a container.

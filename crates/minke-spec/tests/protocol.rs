@@ -72,6 +72,8 @@ fn requests() -> Vec<Request> {
         Request::Status,
         Request::OpenRoot,
         Request::Continue,
+        Request::AttachHeld(attach(Framing::Multiplexed)),
+        Request::Release { client: 300 },
     ]
 }
 
@@ -101,6 +103,7 @@ fn messages() -> Vec<Message> {
         Message::Event(Event::ExecExited { exec_id: "e1".into(), code: 3 }),
         Message::Event(Event::Detached { exec_id: Some("e1".into()) }),
         Message::Event(Event::Detached { exec_id: None }),
+        Message::Reply(Reply::Held { client: 300, log_bytes: 70_000 }),
     ]
 }
 
@@ -117,6 +120,8 @@ fn request_name(request: &Request) -> &'static str {
         Request::Status => "Status",
         Request::OpenRoot => "OpenRoot",
         Request::Continue => "Continue",
+        Request::AttachHeld(_) => "AttachHeld",
+        Request::Release { .. } => "Release",
     }
 }
 
@@ -130,6 +135,7 @@ fn message_name(message: &Message) -> &'static str {
         Message::Reply(Reply::ExecStarted { .. }) => "Reply::ExecStarted",
         Message::Reply(Reply::Status(_)) => "Reply::Status",
         Message::Reply(Reply::Root) => "Reply::Root",
+        Message::Reply(Reply::Held { .. }) => "Reply::Held",
         Message::Event(Event::Exited(_)) => "Event::Exited",
         Message::Event(Event::ExecExited { .. }) => "Event::ExecExited",
         Message::Event(Event::Detached { .. }) => "Event::Detached",

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use minke_e2e::{case, once, within};
+use minke_e2e::{Client, Rig, case, http, once, within};
 
 #[test]
 fn every_client_gets_everything_from_its_start_on() {
@@ -117,5 +117,57 @@ fn an_attached_client_that_goes_away_disturbs_nobody() {
         let other = rig.spawn("attach --sig-proxy=false one");
         other.expect("tick");
         assert_eq!(rig.inspect("one")["State"]["Running"], true);
+    });
+}
+
+/// Attaches with the log, reads `count` lines or to the end, and checks that they are the numbers from 1 on.
+fn count_from_one(rig: &Rig, name: &str, count: Option<u32>) -> u32 {
+    let path = format!("/containers/{name}/attach?logs=1&stream=1&stdout=1");
+    let (status, mut stream) = http::upgrade(rig.socket(), &path, b"").expect("the engine answers");
+    assert_eq!(status, 101);
+    let (mut text, mut expected) = (Vec::new(), 1);
+    let mut header = [0; 8];
+    while count.is_none_or(|count| expected <= count) && stream.read_exact(&mut header).is_ok() {
+        let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let begin = text.len();
+        text.resize(begin + length, 0);
+        stream.read_exact(&mut text[begin..]).expect("a whole frame");
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            assert_eq!(String::from_utf8_lossy(&line).trim_end(), expected.to_string(), "{name}");
+            expected += 1;
+        }
+    }
+    expected - 1
+}
+
+/// Docker doubles lines here, or misses some.
+#[test]
+fn a_replayed_log_and_the_stream_after_it_meet_exactly() {
+    Rig::run(Client::Minke, &[], |rig| {
+        let last = 30_000;
+        let log = "--log-opt max-size=50k --log-opt max-file=500";
+        // In bursts and in halves of lines, so that some of a line is in no file when a client comes.
+        let script = format!(
+            "i=1; while [ $i -le {last} ]; do printf %s $i; echo; i=$((i+1)); [ $((i%3000)) = 0 ] && sleep 0.05; done; read x"
+        );
+        rig.ok(&format!("run -d -i --name one {log} busybox sh -c '{script}'"));
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                scope.spawn(move || {
+                    for round in 1..6 {
+                        assert!(count_from_one(rig, "one", Some((client + 1) * round * 500)) >= 1);
+                    }
+                });
+            }
+        });
+        let mut end = rig.spawn("attach one");
+        let rest = std::thread::scope(|scope| {
+            let rest = scope.spawn(|| count_from_one(rig, "one", None));
+            rig.await_log("one", &format!("{last}"));
+            end.write(b"end\n");
+            rest.join().expect("it counts")
+        });
+        assert_eq!(rest, last);
     });
 }

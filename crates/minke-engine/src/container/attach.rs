@@ -3,36 +3,93 @@
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use minke_api::stream::Frame;
 use minke_model::{Context as _, Result};
+use minke_spec::shim::{AttachRequest, Reply, Request};
+use tokio::sync::oneshot;
 
-use super::handle::{Command, PendingAttach};
-use crate::Attachment;
+use super::handle::{Command, Container, PendingAttach};
+use crate::log::{Join, LogOptions};
+use crate::shim::connection::ShimConnection;
+use crate::{Attachment, LogStream};
 
 /// Docker's detach keys: ctrl-p, ctrl-q.
 const DETACH_KEYS: [u8; 2] = [16, 17];
 
+/// The log that a client is shown before it is joined to the streams.
+#[derive(Debug)]
+pub struct Replay {
+    /// The current file.
+    pub path: PathBuf,
+    /// The container has a terminal.
+    pub tty: bool,
+    /// What of it is shown.
+    pub options: LogOptions,
+}
+
 /// Gives the client's socket to the container's shim, or keeps it for the container's start.
 pub async fn connect(attachment: Attachment, socket: OwnedFd, prefix: Bytes) -> Result<()> {
     let Attachment { container, mut request, replay, replay_only, .. } = attachment;
-    let socket = match replay {
-        Some(mut log) => {
-            let mut stream = tokio::net::UnixStream::from_std(nonblocking(socket)?).context("attaching")?;
-            while let Some(chunk) = log.chunks.recv().await {
-                let chunk = chunk.context("reading the container's log")?;
-                tokio::io::AsyncWriteExt::write_all(&mut stream, &chunk).await.context("attaching")?;
-            }
-            stream.into_std().context("attaching")?.into()
-        }
-        None => socket,
+    request.prefix = prefix.into();
+    let Some(replay) = replay else {
+        return container.ask(|reply| Command::Attach(PendingAttach { request, socket }, reply)).await;
     };
     if replay_only {
-        return Ok(());
+        let log = crate::log::replay(replay.path, replay.tty, replay.options, async { None });
+        return send_all(log, &socket).await;
     }
-    request.prefix = prefix.into();
-    container.ask(|reply| Command::Attach(PendingAttach { request, socket }, reply)).await
+    let (sender, held) = oneshot::channel();
+    let join = hold(container.clone(), request.clone(), duplicate(&socket)?, sender);
+    let log = crate::log::replay(replay.path, replay.tty, replay.options, join);
+    let sent = send_all(log, &socket).await;
+    match held.await {
+        Ok((shim, client)) => {
+            // Also after a failure: the client gets at least what comes now.
+            let released = shim.request(&Request::Release { client }, &[]).await;
+            sent?;
+            released.map(|_| ()).map_err(|error| error.into_error("attaching to the container"))
+        }
+        // It doesn't run, or its shim is of an older build: joined where the log ends by now.
+        Err(_) => {
+            sent?;
+            container.ask(|reply| Command::Attach(PendingAttach { request, socket }, reply)).await
+        }
+    }
+}
+
+/// Joins the client to the streams of a container that runs, without anything being sent to it yet. Tells who is held, and where the
+/// log is at that moment.
+async fn hold(
+    container: Arc<Container>,
+    request: AttachRequest,
+    socket: OwnedFd,
+    held: oneshot::Sender<(ShimConnection, u32)>,
+) -> Option<Join> {
+    let shim = container.view().shim.clone()?;
+    let (reply, descriptors) = shim.request(&Request::AttachHeld(request), &[&socket]).await.ok()?;
+    let Reply::Held { client, log_bytes } = reply else { return None };
+    let _ = held.send((shim, client));
+    let file = descriptors.into_iter().next()?;
+    Some(Join { file: file.into(), bytes: log_bytes })
+}
+
+/// Writes a log to a client.
+async fn send_all(mut log: LogStream, socket: &OwnedFd) -> Result<()> {
+    let mut stream =
+        tokio::net::UnixStream::from_std(nonblocking(duplicate(socket)?)?).context("attaching")?;
+    while let Some(chunk) = log.chunks.recv().await {
+        let chunk = chunk.context("reading the container's log")?;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &chunk).await.context("attaching")?;
+    }
+    Ok(())
+}
+
+fn duplicate(socket: &OwnedFd) -> Result<OwnedFd> {
+    socket.try_clone().context("attaching")
 }
 
 fn nonblocking(socket: OwnedFd) -> Result<UnixStream> {

@@ -9,7 +9,7 @@ use minke_spec::shim::{AttachRequest, Framing, Request};
 use minke_store::Keep;
 
 use super::create::{self, Circumstances, Prepared};
-use super::handle::{Command, Container, View};
+use super::handle::{Command, View};
 use super::lifecycle::{Lifecycle, State};
 use super::owner::{self, Found};
 use super::record::Record;
@@ -195,7 +195,11 @@ impl Engine {
             detach_keys: attach::detach_keys(&query.detach_keys)?,
         };
         self.shared.tell(&view.record, "attach", &[]);
-        let replay = if query.logs { Some(self.replay(&container, query)) } else { None };
+        let replay = query.logs.then(|| attach::Replay {
+            path: self.shared.paths(&view.record.id).log,
+            tty: config.tty,
+            options: LogOptions { stdout: query.stdout, stderr: query.stderr, ..LogOptions::default() },
+        });
         Ok(Attachment {
             tty: config.tty && !exit_frames,
             container,
@@ -203,13 +207,6 @@ impl Engine {
             replay,
             replay_only: !query.stream,
         })
-    }
-
-    fn replay(&self, container: &Arc<Container>, query: &AttachQuery) -> LogStream {
-        let view = container.view();
-        let options = LogOptions { stdout: query.stdout, stderr: query.stderr, ..LogOptions::default() };
-        let path = self.shared.paths(&view.record.id).log;
-        crate::log::read(path, view.record.config.tty, options, container.running())
     }
 }
 

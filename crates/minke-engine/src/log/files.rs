@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// How often the files are looked at anew before a picture that doesn't hold still is taken as it is.
-const ATTEMPTS: u32 = 50;
+/// How often a file is looked for anew that is on its way from one name to the next.
+const ATTEMPTS: u32 = 1000;
 
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,58 +33,82 @@ impl Identity {
 /// current one.
 pub fn open_all(path: &Path) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
+    let Some((oldest, mut place)) = oldest(path)? else { return Ok(files) };
+    files.push(oldest);
+    while let Some(last) = files.last()
+        && let Some(next) = after(path, last, &mut place)?
+    {
+        files.push(next);
+    }
+    Ok(files)
+}
+
+/// What comes after `file`, one of the log's or one that was: the next newer one, or, if it is gone itself, the oldest that is
+/// left. `place` is where it was last seen, or 0: names only grow, so it is looked for from there upwards and can't be missed.
+pub fn after(path: &Path, file: &File, place: &mut usize) -> io::Result<Option<File>> {
+    let identity = Some(Identity::of(file)?);
     for _ in 0..ATTEMPTS {
-        files = open_each(path)?;
-        if holds_still(path, &files)? {
+        let Some(found) = find(path, identity, *place)? else {
+            let Some((oldest, found)) = oldest(path)? else { return Ok(None) };
+            *place = found;
+            return Ok(Some(oldest));
+        };
+        *place = found;
+        if found == 0 {
+            return Ok(None);
+        }
+        let next = open(&name(path, found - 1))?;
+        // Whoever is renamed goes last to first: while this file has its name, what was opened is its successor.
+        if Identity::at(&name(path, found))? == identity {
+            match next {
+                Some(next) => {
+                    *place = found - 1;
+                    return Ok(Some(next));
+                }
+                None if found == 1 => return Ok(None),
+                None => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The place of a file, looked for from `from` upwards.
+fn find(path: &Path, identity: Option<Identity>, from: usize) -> io::Result<Option<usize>> {
+    for place in from.. {
+        let there = Identity::at(&name(path, place))?;
+        if there == identity {
+            return Ok(Some(place));
+        }
+        if there.is_none() && is_end(path, place)? {
             break;
         }
     }
-    let mut files: Vec<File> = files.into_iter().flatten().collect();
-    files.reverse();
-    Ok(files)
+    Ok(None)
 }
 
-/// What comes after `file`, one of the log's or one that was: the next newer one, or the oldest that is left.
-pub fn after(path: &Path, file: &File) -> io::Result<Option<File>> {
-    let identity = Identity::of(file)?;
-    if Identity::at(path)? == Some(identity) {
-        return Ok(None);
-    }
-    let mut files = open_all(path)?;
-    let mut place = None;
-    for (index, other) in files.iter().enumerate() {
-        if Identity::of(other)? == identity {
-            place = Some(index);
+/// The oldest file and its place.
+fn oldest(path: &Path) -> io::Result<Option<(File, usize)>> {
+    for _ in 0..ATTEMPTS {
+        let mut last = None;
+        for place in 0.. {
+            match Identity::at(&name(path, place))? {
+                Some(_) => last = Some(place),
+                None if is_end(path, place)? => break,
+                None => {}
+            }
+        }
+        let Some(place) = last else { return Ok(None) };
+        if let Some(file) = open(&name(path, place))? {
+            return Ok(Some((file, place)));
         }
     }
-    let next = place.map_or(0, |index| index + 1);
-    Ok((next < files.len()).then(|| files.swap_remove(next)))
+    Ok(None)
 }
 
-/// The current file, then `.1` and so on, as far as they go.
-fn open_each(path: &Path) -> io::Result<Vec<Option<File>>> {
-    let mut files = vec![open(path)?];
-    for number in 1.. {
-        match open(&rotated(path, number))? {
-            Some(file) => files.push(Some(file)),
-            None => break,
-        }
-    }
-    Ok(files)
-}
-
-/// Whether each file still has the name by which it was opened, and none is on its way from one name to the next.
-fn holds_still(path: &Path, files: &[Option<File>]) -> io::Result<bool> {
-    for (number, file) in files.iter().enumerate() {
-        let identity = file.as_ref().map(Identity::of).transpose()?;
-        let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
-        if Identity::at(&name)? != identity {
-            return Ok(false);
-        }
-    }
-    let beyond = [files.len(), files.len() + 1].map(|number| Identity::at(&rotated(path, number)));
-    let [next, over_next] = beyond;
-    Ok(next?.is_none() && over_next?.is_none())
+/// Whether a name that isn't there is the end, and not the gap that a rotation leaves for a moment.
+fn is_end(path: &Path, place: usize) -> io::Result<bool> {
+    Ok(Identity::at(&name(path, place + 1))?.is_none())
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
@@ -95,9 +119,13 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn rotated(path: &Path, number: usize) -> PathBuf {
+/// The name at a place: the current file's, then `.1` and so on.
+fn name(path: &Path, place: usize) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
+    if place == 0 {
+        return name.into();
+    }
+    name.push(format!(".{place}"));
     name.into()
 }
 
@@ -121,11 +149,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         assert!(open_all(&path).unwrap().is_empty());
-        std::fs::write(rotated(&path, 2), "1").unwrap();
-        std::fs::write(rotated(&path, 1), "2").unwrap();
+        std::fs::write(name(&path, 2), "1").unwrap();
+        std::fs::write(name(&path, 1), "2").unwrap();
         assert_eq!(texts(open_all(&path).unwrap()), ["1", "2"]);
         std::fs::write(&path, "3").unwrap();
         assert_eq!(texts(open_all(&path).unwrap()), ["1", "2", "3"]);
+    }
+
+    /// As a shim rotates, without a pause, while readers look.
+    #[test]
+    fn every_file_is_found_once_and_in_order_while_the_log_is_rotated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        const LAST: usize = 300;
+        std::fs::write(&path, "0").unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 1..=LAST {
+                    for place in (0..number).rev() {
+                        std::fs::rename(name(&path, place), name(&path, place + 1)).unwrap();
+                    }
+                    std::fs::write(&path, number.to_string()).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                let mut texts = texts(open_all(&path).unwrap());
+                // The newest may be made and not written yet.
+                if texts.last().is_some_and(String::is_empty) {
+                    texts.pop();
+                }
+                let expected: Vec<String> = (0..texts.len()).map(|number| number.to_string()).collect();
+                assert_eq!(texts, expected);
+            }
+        });
+        assert_eq!(open_all(&path).unwrap().len(), LAST + 1);
     }
 
     #[test]
@@ -134,27 +191,27 @@ mod tests {
         let path = folder.path().join("x");
         let rotate = |text: &str| {
             for number in (1..3).rev() {
-                let _ = std::fs::rename(rotated(&path, number), rotated(&path, number + 1));
+                let _ = std::fs::rename(name(&path, number), name(&path, number + 1));
             }
-            let _ = std::fs::rename(&path, rotated(&path, 1));
+            let _ = std::fs::rename(&path, name(&path, 1));
             std::fs::write(&path, text).unwrap();
         };
         rotate("1");
         let first = File::open(&path).unwrap();
-        assert!(after(&path, &first).unwrap().is_none());
+        assert!(after(&path, &first, &mut 0).unwrap().is_none());
         for text in ["2", "3", "4"] {
             rotate(text);
-            assert_eq!(texts(after(&path, &first).unwrap().into_iter().collect()), ["2"]);
+            assert_eq!(texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()), ["2"]);
         }
         rotate("5");
         assert_eq!(
-            texts(after(&path, &first).unwrap().into_iter().collect()),
+            texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()),
             ["2"],
             "the oldest that is left"
         );
         rotate("6");
         assert_eq!(
-            texts(after(&path, &first).unwrap().into_iter().collect()),
+            texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()),
             ["3"],
             "the oldest that is left"
         );

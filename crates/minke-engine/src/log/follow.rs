@@ -1,8 +1,9 @@
 //! Reading a log from its files, oldest first, and following it while the container runs.
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
-use super::{files, tail};
+use super::files::{self, Identity};
+use super::tail;
 use crate::readiness;
 
 /// How much is read of a file at once.
@@ -63,6 +65,40 @@ pub fn read(path: PathBuf, tty: bool, options: LogOptions, running: watch::Recei
     LogStream { tty, chunks }
 }
 
+/// Where a replay ends, because a live stream begins there.
+#[derive(Debug)]
+pub struct Join {
+    /// The file, held open so that nobody else gets its number.
+    pub file: File,
+    /// How much of it is replayed; all of the older ones is.
+    pub bytes: u64,
+}
+
+/// Starts reading the log at `path` up to a place that is only chosen when all that was there is read: `join` then chooses it, close to
+/// the end. `None`: nothing more is to be read.
+pub fn replay(
+    path: PathBuf,
+    tty: bool,
+    options: LogOptions,
+    join: impl Future<Output = Option<Join>> + Send + 'static,
+) -> LogStream {
+    let (sender, chunks) = mpsc::channel(8);
+    tokio::spawn(async move {
+        let mut reader = Reader::new(path, tty, options, sender.clone());
+        let work = async {
+            let current = reader.read_all().await?;
+            match join.await {
+                Some(join) => reader.read_until(current, join).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = work.await {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    LogStream { tty, chunks }
+}
+
 struct Reader {
     path: PathBuf,
     options: LogOptions,
@@ -70,17 +106,34 @@ struct Reader {
     output: Output,
     /// An entry whose end isn't read yet.
     partial: Vec<u8>,
+    /// No file is read beyond this, in bytes.
+    limit: Option<u64>,
     /// Nobody wants more.
     done: bool,
 }
 
 impl Reader {
     fn new(path: PathBuf, tty: bool, options: LogOptions, sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
-        Self { path, options, sender, output: Output::new(!tty), partial: Vec::new(), done: false }
+        Self {
+            path,
+            options,
+            sender,
+            output: Output::new(!tty),
+            partial: Vec::new(),
+            limit: None,
+            done: false,
+        }
     }
 
     async fn run(mut self, mut running: watch::Receiver<bool>) -> io::Result<()> {
         let watcher = if self.options.follow { Some(Watcher::new(&self.path)?) } else { None };
+        let current = self.read_all().await?;
+        let Some(watcher) = watcher else { return Ok(()) };
+        self.follow(current, watcher, &mut running).await
+    }
+
+    /// Reads all that is there; returns the newest file, and how much of it was read.
+    async fn read_all(&mut self) -> io::Result<Option<(File, u64)>> {
         let files = files::open_all(&self.path)?;
         let (first, mut offset) = match self.options.tail {
             Some(lines) => tail::start_of(&files, lines)?,
@@ -95,8 +148,33 @@ impl Reader {
             }
             offset = 0;
         }
-        let Some(watcher) = watcher else { return Ok(()) };
-        self.follow(current, watcher, &mut running).await
+        Ok(current)
+    }
+
+    /// Reads on to where a live stream begins.
+    async fn read_until(&mut self, mut current: Option<(File, u64)>, join: Join) -> io::Result<()> {
+        let files = files::open_all(&self.path)?;
+        let end = Identity::of(&join.file)?;
+        let mut known = None;
+        if let Some((file, offset)) = &mut current {
+            known = Some(Identity::of(file)?);
+            self.limit = (known == Some(end)).then_some(join.bytes);
+            self.read_to_end(file, offset).await?;
+        }
+        if known == Some(end) {
+            return Ok(());
+        }
+        let identities = files.iter().map(Identity::of).collect::<io::Result<Vec<_>>>()?;
+        let place = |wanted| identities.iter().position(|identity| Some(*identity) == wanted);
+        let first = place(known).map_or(0, |index| index + 1);
+        let last = place(Some(end)).unwrap_or(first);
+        for file in files.iter().take(last).skip(first) {
+            self.read_to_end(file, &mut 0).await?;
+        }
+        // By its descriptor: it may have lost its name already.
+        let file = File::open(format!("/proc/self/fd/{}", join.file.as_raw_fd()))?;
+        self.limit = Some(join.bytes);
+        self.read_to_end(&file, &mut 0).await
     }
 
     async fn follow(
@@ -129,7 +207,7 @@ impl Reader {
             let next = match current {
                 Some((file, offset)) => {
                     self.read_rest(file, offset).await?;
-                    let next = files::after(&self.path, file)?;
+                    let next = files::after(&self.path, file, &mut 0)?;
                     if next.is_some() {
                         // It was written to between the two looks at it; now it never is again.
                         self.read_rest(file, offset).await?;
@@ -157,7 +235,9 @@ impl Reader {
     async fn read_to_end(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK];
         while !self.done {
-            let count = file.read_at(&mut chunk, *offset)?;
+            let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(*offset));
+            let room = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+            let count = file.read_at(&mut chunk[..room], *offset)?;
             if count == 0 {
                 break;
             }

@@ -6,4 +6,4 @@ pub mod follow;
 mod plain;
 pub mod tail;
 
-pub use follow::{LogOptions, LogStream, read};
+pub use follow::{Join, LogOptions, LogStream, read, replay};

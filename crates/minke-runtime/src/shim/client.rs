@@ -38,6 +38,8 @@ pub struct Client {
     ending: bool,
     /// The exit code is among what it is sent: it needs no end of the stream to know the end.
     told_exit: bool,
+    /// The engine that lets it wait for what it is shown first.
+    held_by: Option<u32>,
     registered: Option<u32>,
 }
 
@@ -74,6 +76,7 @@ impl Client {
             hung_up: false,
             ending: false,
             told_exit: false,
+            held_by: None,
             registered: None,
         })
     }
@@ -92,7 +95,7 @@ impl Client {
         let header = frame::header(kind, bytes.len());
         let header: &[u8] = if self.framing == Framing::Raw { &[] } else { &header };
         let mut taken = 0;
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.held_by.is_none() {
             taken = match rustix::io::writev(&self.socket, &[IoSlice::new(header), IoSlice::new(bytes)]) {
                 Ok(count) => count,
                 Err(Errno::AGAIN | Errno::INTR) => 0,
@@ -105,8 +108,27 @@ impl Client {
         self.queue.extend_from_slice(&bytes[taken.saturating_sub(header.len()).min(bytes.len())..]);
     }
 
+    /// Keeps all output until [`Client::release`].
+    pub fn hold(&mut self, engine: u32) {
+        self.held_by = Some(engine);
+    }
+
+    /// Sends what has waited.
+    pub fn release(&mut self) {
+        self.held_by = None;
+        self.flush();
+    }
+
+    /// Whether `engine` keeps it waiting.
+    pub fn is_held_by(&self, engine: u32) -> bool {
+        self.held_by == Some(engine)
+    }
+
     /// Sends what waits.
     pub fn flush(&mut self) {
+        if self.held_by.is_some() {
+            return;
+        }
         while self.sent < self.queue.len() {
             match descriptor::write(&self.socket, &self.queue[self.sent..]) {
                 Ok(Some(count)) => self.sent += count,
@@ -121,6 +143,7 @@ impl Client {
     /// The client reads no more; what it has sent before is still read.
     pub fn hang_up(&mut self) {
         self.hung_up = true;
+        self.held_by = None;
         (self.queue, self.sent) = (Vec::new(), 0);
     }
 
@@ -175,14 +198,15 @@ impl Client {
 
     /// Whether it can be forgotten.
     pub fn is_gone(&self) -> bool {
-        (self.ending && (self.hung_up || self.queue.is_empty())) || (self.hung_up && !self.input_open)
+        let served = self.queue.is_empty() && self.held_by.is_none();
+        (self.ending && (self.hung_up || served)) || (self.hung_up && !self.input_open)
     }
 
     /// Tells the kernel what is waited for; `may_read`: the process takes input at the moment.
     pub fn register(&mut self, epoll: &Epoll, token: u64, may_read: bool) {
         let wants_input = self.input_open && may_read;
         let mut wanted = if wants_input { epoll::IN } else { 0 };
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() && self.held_by.is_none() {
             wanted |= epoll::OUT;
         }
         // A socket that was hung up reports it again and again.

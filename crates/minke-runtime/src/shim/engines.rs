@@ -39,8 +39,10 @@ impl Engines {
     /// Adds a connection; the oldest goes if there are too many.
     pub fn add(&mut self, socket: OwnedFd) -> minke_sys::Result<()> {
         descriptor::set_nonblocking(&socket)?;
-        if self.engines.len() >= ENGINE_LIMIT {
-            self.engines.remove(0);
+        if self.engines.len() >= ENGINE_LIMIT
+            && let Some(oldest) = self.engines.iter_mut().find(|engine| !engine.gone)
+        {
+            oldest.gone = true;
         }
         let number = self.next;
         self.next += 1;
@@ -93,6 +95,11 @@ impl Engines {
     /// Whether all that is to be said has been sent.
     pub fn are_flushed(&self) -> bool {
         self.engines.iter().all(|engine| engine.queue.is_empty())
+    }
+
+    /// The numbers of those that have gone and aren't forgotten yet.
+    pub fn gone(&self) -> Vec<u32> {
+        self.engines.iter().filter(|engine| engine.gone).map(|engine| engine.number).collect()
     }
 
     /// Forgets those that have gone and tells the kernel what is waited for.

@@ -91,6 +91,16 @@ impl Log {
         self.begun[stream] = Vec::new();
     }
 
+    /// The current file, and how much is in it.
+    pub fn place(&self) -> (Option<OwnedFd>, u64) {
+        (self.file.as_ref().and_then(|file| file.try_clone().ok()), self.size)
+    }
+
+    /// The begun line of a stream, which isn't in the file.
+    pub fn begun(&self, stream: usize) -> &[u8] {
+        &self.begun[stream]
+    }
+
     /// Gives back the memory of an idle log.
     pub fn shrink(&mut self) {
         self.buffer = Vec::new();

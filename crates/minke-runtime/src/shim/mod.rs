@@ -176,6 +176,11 @@ impl Shim {
 
     /// Brings all registrations up to date.
     fn register(&mut self) {
+        for engine in self.engines.gone() {
+            for process in &mut self.processes {
+                process.session.drop_held(engine, &self.epoll);
+            }
+        }
         for process in &mut self.processes {
             process.register(&self.epoll);
         }
@@ -183,9 +188,11 @@ impl Shim {
     }
 
     fn timeout_ms(&self) -> Option<u32> {
-        let now = kernel::monotonic_ns() / 1_000_000;
         let deadline = self.processes.iter().filter_map(|process| process.drain_until_ms).min();
-        let until_deadline = deadline.map(|deadline| deadline.saturating_sub(now) as u32 + 1);
+        let until_deadline = deadline.map(|deadline| {
+            let now = kernel::monotonic_ns() / 1_000_000;
+            deadline.saturating_sub(now) as u32 + 1
+        });
         let until_idle = (!self.buffer.is_empty()).then_some(IDLE_MS);
         match (until_deadline, until_idle) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -284,6 +291,9 @@ impl Shim {
 
     /// Ends the sessions of execs whose streams have ended, or whose time is over, and forgets those without clients.
     fn end_drained_execs(&mut self) {
+        if self.processes.iter().all(|process| process.drain_until_ms.is_none()) {
+            return self.processes.retain(|process| !process.is_forgettable());
+        }
         let now_ms = kernel::monotonic_ns() / 1_000_000;
         for process in &mut self.processes {
             let Phase::Ended(code) = process.phase else { continue };

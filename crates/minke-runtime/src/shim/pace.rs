@@ -18,6 +18,17 @@ pub const PAUSE_NS: u64 = 150_000;
 /// The size of the pipe of a stream that flows.
 pub const PIPE_BYTES: usize = 256 * 1024;
 
+/// How a stream flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Not at all: it is read at once.
+    Calm,
+    /// In small pieces: it is worth waiting a moment.
+    WaitFor,
+    /// In large pieces by itself.
+    Full,
+}
+
 /// What is known of a stream.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -27,12 +38,16 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A turn begins; whether the stream is to be waited for.
-    pub fn begin(&mut self, now_ns: u64, has_clients: bool) -> bool {
+    /// A turn begins; what is to be done before it.
+    pub fn begin(&mut self, now_ns: u64, has_clients: bool) -> Flow {
         let goes_on = now_ns.saturating_sub(self.ended_ns) < BREAK_NS;
         self.turns = if goes_on { self.turns.saturating_add(1) } else { 0 };
         let small = self.bytes < ENOUGH_BYTES && !(has_clients && self.bytes < PIECE_BYTES);
-        self.turns >= STREAK && small
+        match self.turns {
+            0..STREAK => Flow::Calm,
+            _ if small => Flow::WaitFor,
+            _ => Flow::Full,
+        }
     }
 
     /// A turn has ended that has given so many bytes.
@@ -54,7 +69,7 @@ mod tests {
             pace.end(now, bytes);
             now += gap_ns;
         }
-        pace.begin(now, has_clients)
+        pace.begin(now, has_clients) == Flow::WaitFor
     }
 
     #[test]

@@ -51,6 +51,8 @@ impl Shim {
             Request::Exec(request) => return self.exec(asked, request, descriptors),
             Request::Status => return self.answer_status(asked),
             Request::OpenRoot => return self.answer_root(asked),
+            Request::AttachHeld(request) => return self.attach_held(asked, &request, descriptors.pop()),
+            Request::Release { client } => self.release(client).map(|()| Reply::Ok),
             Request::Hello { .. } => Ok(Reply::Hello { protocol: PROTOCOL, version: self.version.clone() }),
             Request::Kill { signal, all } => self.kill(signal, all).map(|()| Reply::Ok),
             Request::Attach(request) => self.attach(&request, descriptors.pop()).map(|()| Reply::Ok),
@@ -129,6 +131,23 @@ impl Shim {
             self.engines.tell(&Event::Detached { exec_id: None });
         }
         Ok(())
+    }
+
+    fn attach_held(&mut self, asked: Asked, request: &AttachRequest, socket: Option<OwnedFd>) {
+        if let Err(error) = self.attach(request, socket) {
+            return self.engines.reply(asked, Reply::Error(error), None);
+        }
+        let Some(init) = process::find(&mut self.processes, INIT) else { return };
+        let (client, file, log_bytes) = init.session.hold_last(asked.engine);
+        self.engines.reply(asked, Reply::Held { client, log_bytes }, file);
+    }
+
+    fn release(&mut self, client: u32) -> Result<()> {
+        let init = process::find(&mut self.processes, INIT).ok_or_else(not_running)?;
+        match init.session.release(client, &self.epoll) {
+            true => Ok(()),
+            false => Err(failure::plain(ErrorCode::Other, "the client is gone")),
+        }
     }
 
     fn resize(&mut self, exec_id: Option<&str>, rows: u16, columns: u16) -> Result<()> {

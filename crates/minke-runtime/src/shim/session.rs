@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::client::{self, Client, Input};
 use super::log::Log;
-use super::pace::{self, Pace};
+use super::pace::{self, Flow, Pace};
 use super::token::{Kind, Token};
 use crate::enter::ChildStreams;
 
@@ -165,6 +165,38 @@ impl Session {
         Ok(event)
     }
 
+    /// Lets the client that was attached last wait for [`Session::release`]; returns its number, and the log's file and how much is in
+    /// it. What isn't in the file because its line has no end yet waits for the client.
+    pub fn hold_last(&mut self, engine: u32) -> (u32, Option<OwnedFd>, u64) {
+        let (file, bytes) = self.log.as_ref().map_or((None, 0), Log::place);
+        let Some(client) = self.clients.last_mut() else { return (0, file, bytes) };
+        client.hold(engine);
+        for stream in 0..2 {
+            let begun = self.log.as_ref().map_or(&[][..], |log| log.begun(stream));
+            if !begun.is_empty() {
+                client.push(stream, begun);
+            }
+        }
+        (client.id, file, bytes)
+    }
+
+    /// Sends a held client what has waited for it; false if it isn't there any more.
+    pub fn release(&mut self, id: u32, epoll: &Epoll) -> bool {
+        let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return false };
+        client.release();
+        self.forget_gone(epoll);
+        true
+    }
+
+    /// Lets go of the clients that an engine has kept waiting and then left.
+    pub fn drop_held(&mut self, engine: u32, epoll: &Epoll) {
+        for client in self.clients.iter_mut().filter(|client| client.is_held_by(engine)) {
+            client.hang_up();
+            client.end(None);
+        }
+        self.forget_gone(epoll);
+    }
+
     /// Reads from the process, if every client has room.
     pub fn pump_output(&mut self, stream: usize, buffer: &mut [u8], epoll: &Epoll) {
         self.wait_for_flow(stream);
@@ -192,14 +224,15 @@ impl Session {
         }
         let has_clients = !self.clients.is_empty();
         let Some(output) = &mut self.outputs[stream] else { return };
-        if !output.pace.begin(kernel::monotonic_ns(), has_clients) {
-            return;
-        }
-        if !output.grown {
+        let flow = output.pace.begin(kernel::monotonic_ns(), has_clients);
+        if flow != Flow::Calm && !output.grown {
+            // The writer goes on while what it has written is being logged.
             output.grown = true;
             let _ = rustix::pipe::fcntl_setpipe_size(&output.fd, pace::PIPE_BYTES);
         }
-        kernel::pause(pace::PAUSE_NS);
+        if flow == Flow::WaitFor {
+            kernel::pause(pace::PAUSE_NS);
+        }
     }
 
     /// Reads once whether or not the clients have room.

@@ -3,7 +3,7 @@
 use clap::Args;
 use minke_api::container::{AttachQuery, WaitQuery};
 
-use super::run::{code_of, detach_keys, finish};
+use super::run::{code_of, detach_keys, finish, settle};
 use crate::attached::{Ended, Manner, Signals, Target};
 use crate::error::{Failure, Outcome};
 use crate::grammar::{self, Arity, Verb};
@@ -75,6 +75,10 @@ impl Verb for Attach {
         let signals = Signals::catch(&manner)?;
         match finish(client, connection, (manner, signals), pending, &id).await? {
             Ended::Detached => Err(Failure::Plain("read escape sequence".into())),
+            Ended::Exit(code) => {
+                settle(client, &id).await;
+                Ok(code)
+            }
             ended => Ok(code_of(ended)),
         }
     }

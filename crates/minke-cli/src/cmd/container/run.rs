@@ -150,6 +150,10 @@ impl Run {
                 let _ = tokio::time::timeout(patience, connection.ended()).await;
                 Ok(code)
             }
+            Ended::Detached => {
+                settle_start(client, &made.id).await;
+                Ok(code_of(Ended::Detached))
+            }
             Ended::Closed => Ok(code_of(ask_exit(client, None, &made.id).await?)),
             ended => Ok(code_of(ended)),
         }
@@ -173,6 +177,8 @@ fn as_told(reason: &str) -> Error {
 
 /// How long the engine may take to hear of an end.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The keys that detach: the flag's, else the configuration's, else the default.
 pub fn detach_keys(session: &Session, flag: &str) -> Result<DetachKeys, Failure> {
@@ -237,6 +243,16 @@ pub async fn settle(client: &Client, id: &str) {
     let known = async {
         if let Ok(pending) = wait(client, id, "not-running").await {
             let _ = pending.exit_code().await;
+        }
+    };
+    let _ = tokio::time::timeout(SETTLE_PATIENCE, known).await;
+}
+
+/// Waits until the engine knows of a start whose output has been seen already, so that the next command sees it too.
+async fn settle_start(client: &Client, id: &str) {
+    let known = async {
+        while client.container_inspect(id).await.is_ok_and(|found| found.state.status == "created") {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     let _ = tokio::time::timeout(SETTLE_PATIENCE, known).await;
