@@ -103,6 +103,9 @@ table! {
     SystemVersion Get "/version" System Value;
     SystemInfo Get "/info" System Value;
     SystemEvents Get "/events" System Stream;
+    SystemDataUsage Get "/system/df" System Value;
+    NetworkPrune Post "/networks/prune" System Value;
+    BuildPrune Post "/build/prune" System Value;
 
     ContainerList Get "/containers/json" Container Value;
     ContainerCreate Post "/containers/create" Container Value;
@@ -121,6 +124,7 @@ table! {
     ContainerUpdate Post "/containers/{id}/update" Container Value;
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;
+    ContainerPrune Post "/containers/prune" Container Value;
     ContainerDelete Delete "/containers/{id}" Container Empty;
     ContainerArchiveInfo Head "/containers/{id}/archive" Container Empty;
     ContainerArchive Get "/containers/{id}/archive" Container Stream;
@@ -141,6 +145,7 @@ table! {
     ImageInspect Get "/images/{name}/json" Image Value;
     ImageHistory Get "/images/{name}/history" Image Value;
     ImageTag Post "/images/{name}/tag" Image Empty;
+    ImagePrune Post "/images/prune" Image Value;
     ImageDelete Delete "/images/{name}" Image Value;
 
     VolumeList Get "/volumes" Volume Value;

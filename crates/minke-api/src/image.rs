@@ -243,6 +243,24 @@ pub struct ImageDeleteItem {
     pub untagged: String,
 }
 
+/// The answer of `POST /images/prune`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImagePruneResponse {
+    pub images_deleted: Option<Vec<ImageDeleteItem>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
+}
+
+/// The answer of `POST /build/prune`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct BuildPruneResponse {
+    pub caches_deleted: Option<Vec<String>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
+}
+
 /// The query of `GET /images/json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageListQuery {

@@ -7,6 +7,7 @@
 
 pub mod adapt;
 pub mod container;
+pub mod disk_usage;
 pub mod endpoint;
 pub mod error;
 pub mod event;

@@ -115,3 +115,10 @@ pub struct Address {
     pub addr: String,
     pub prefix_len: i64,
 }
+
+/// The answer of `POST /networks/prune`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkPruneResponse {
+    pub networks_deleted: Option<Vec<String>>,
+}

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use minke_api::Operation::*;
 use minke_api::container::{
     AttachQuery, ContainerCreateQuery, ContainerCreateRequest, ContainerCreateResponse,
-    ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
-    ContainerRenameQuery, ContainerStartQuery, ContainerStats as Sample, ContainerStopQuery,
-    ContainerSummary, ContainerTop as Processes, ContainerUpdateResponse, ContainerWaitResponse, HostConfig,
-    KillQuery, LogsQuery, ResizeQuery, StatsQuery, TopQuery, WaitQuery,
+    ContainerInspect as ContainerDetails, ContainerInspectQuery, ContainerListQuery, ContainerPruneResponse,
+    ContainerRemoveQuery, ContainerRenameQuery, ContainerStartQuery, ContainerStats as Sample,
+    ContainerStopQuery, ContainerSummary, ContainerTop as Processes, ContainerUpdateResponse,
+    ContainerWaitResponse, HostConfig, KillQuery, LogsQuery, ResizeQuery, StatsQuery, TopQuery, WaitQuery,
 };
 use minke_api::run::{RunAnswer, RunMode};
+use minke_api::volume::PruneQuery;
 use minke_model::{Error, ErrorKind, Result};
 
 use crate::call::{Chunks, JsonLines};
@@ -165,6 +166,14 @@ impl Client {
         change: &HostConfig,
     ) -> Result<ContainerUpdateResponse> {
         self.call(ContainerUpdate, container).json(change)?.value().await
+    }
+
+    /// Removes containers that don't run.
+    ///
+    /// # Errors
+    /// A filter that the engine does not know.
+    pub async fn container_prune(&self, query: &PruneQuery) -> Result<ContainerPruneResponse> {
+        self.call(ContainerPrune, "").query(query).value().await
     }
 
     /// Removes a container.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use minke_api::Operation::*;
 use minke_api::image::*;
 use minke_api::stream::ProgressMessage;
+use minke_api::volume::PruneQuery;
 use minke_model::Result;
 
 use crate::Client;
@@ -52,6 +53,22 @@ impl Client {
     /// [`minke_model::ErrorKind::Conflict`] where containers use it.
     pub async fn image_remove(&self, image: &str, query: &ImageDeleteQuery) -> Result<Vec<ImageDeleteItem>> {
         self.call(ImageDelete, image).query(query).value().await
+    }
+
+    /// Removes images that no container uses.
+    ///
+    /// # Errors
+    /// A filter that the engine does not know.
+    pub async fn image_prune(&self, query: &PruneQuery) -> Result<ImagePruneResponse> {
+        self.call(ImagePrune, "").query(query).value().await
+    }
+
+    /// Removes what builds have kept.
+    ///
+    /// # Errors
+    /// Every failure of the connection.
+    pub async fn build_prune(&self, query: &PruneQuery) -> Result<BuildPruneResponse> {
+        self.call(BuildPrune, "").query(query).value().await
     }
 
     /// Sends an archive of images; progress comes back. The engine may report a failure in the stream.

@@ -24,6 +24,7 @@ use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::prune::Pruning;
 use crate::volume::Volumes;
 
 /// How long an engine waits for the data root of one that has just been killed.
@@ -51,6 +52,8 @@ pub struct Shared {
     pub containers: Registry,
     /// Execs.
     pub execs: Execs,
+    /// Which prunes go on.
+    pub pruning: Pruning,
     /// Events.
     pub events: Events,
     /// How many starts work at once.
@@ -164,6 +167,7 @@ impl Shared {
             store,
             containers: Registry::default(),
             execs: Execs::default(),
+            pruning: Pruning::default(),
             events: Events::default(),
             filters: ProgramCache::default(),
             shim,

@@ -59,7 +59,12 @@ impl Engine {
         images.sort_by_key(|image| std::cmp::Reverse(image.created_unix()));
         let used = self.shared.used_images();
         let count = |image: &Image| used.iter().filter(|used| used.image == image.id).count() as i64;
-        Ok(images.iter().map(|image| summary(image, count(image), &references)).collect())
+        let mut found: Vec<ImageSummary> =
+            images.iter().map(|image| summary(image, count(image), &references)).collect();
+        if query.shared_size {
+            self.shared.share_sizes(&mut found);
+        }
+        Ok(found)
     }
 
     /// `GET /images/{name}/json`.
@@ -212,7 +217,7 @@ impl Engine {
 
 impl Shared {
     /// Which container uses which image.
-    fn used_images(&self) -> Vec<ContainerUse> {
+    pub fn used_images(&self) -> Vec<ContainerUse> {
         let containers = self.containers.all();
         containers
             .iter()
@@ -299,7 +304,8 @@ fn load_message(event: LoadEvent, quiet: bool) -> Option<ProgressMessage> {
     }
 }
 
-fn delete_item(removed: Removed) -> ImageDeleteItem {
+/// A row of an answer.
+pub fn delete_item(removed: Removed) -> ImageDeleteItem {
     match removed {
         Removed::Untagged(untagged) => ImageDeleteItem { untagged, ..ImageDeleteItem::default() },
         Removed::Deleted(digest) => {

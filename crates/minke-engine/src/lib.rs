@@ -6,6 +6,7 @@
 //! [`Engine`] is what the server calls: one method per operation of the Engine API, with the types of `minke-api`.
 
 pub mod container;
+mod disk_usage;
 mod embedded;
 mod enforceable;
 mod engine;
@@ -15,6 +16,7 @@ mod host;
 mod image;
 mod log;
 mod options;
+mod prune;
 mod readiness;
 mod realtime;
 mod shim;

@@ -31,6 +31,30 @@ pub fn parse_query_time(text: &str) -> Result<Option<Timestamp>> {
     text.parse().map(Some).map_err(|_| bad())
 }
 
+/// Reads the time of a filter: as [`parse_query_time`], a length of time before now, or a date with or without a time of day, which
+/// is the host's.
+///
+/// # Errors
+/// Docker's words for what is none of these.
+pub fn parse_moment(text: &str) -> Result<Timestamp> {
+    if let Ok(Some(time)) = parse_query_time(text) {
+        return Ok(time);
+    }
+    let bad = || Error::invalid(format!("failed to parse value as time or duration: {text:?}"));
+    if let Ok(length) = minke_model::duration::parse_nanos(text) {
+        let time = Timestamp::now().as_nanosecond() - i128::from(length);
+        return Timestamp::from_nanosecond(time).map_err(|_| bad());
+    }
+    let padded = match text.len() {
+        10 => format!("{text}T00:00:00"),
+        13 => format!("{text}:00:00"),
+        16 => format!("{text}:00"),
+        _ => text.to_owned(),
+    };
+    let civil: jiff::civil::DateTime = padded.parse().map_err(|_| bad())?;
+    civil.to_zoned(jiff::tz::TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| bad())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +73,16 @@ mod tests {
             assert_eq!(time.as_deref(), expected, "{text}");
         }
         assert!(parse_query_time("soon").is_err());
+    }
+
+    #[test]
+    fn moments_of_filters_are_read() {
+        let now = Timestamp::now();
+        let hour_ago = parse_moment("1h").unwrap();
+        assert!((3500..3700).contains(&now.duration_since(hour_ago).as_secs()));
+        assert_eq!(parse_moment("1.5").unwrap().to_string(), "1970-01-01T00:00:01.5Z");
+        assert!(parse_moment("2026-01-02").unwrap() < parse_moment("2026-01-02T15:04").unwrap());
+        assert!(parse_moment("soon").is_err());
     }
 
     #[test]

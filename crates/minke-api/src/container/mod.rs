@@ -6,6 +6,7 @@ mod files;
 mod host_config;
 mod inspect;
 mod mount;
+mod prune;
 mod queries;
 mod resources;
 mod state;
@@ -26,6 +27,7 @@ pub use inspect::{ContainerInspect, DriverData};
 pub use mount::{
     BindOptions, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeDriverConfig, VolumeOptions,
 };
+pub use prune::ContainerPruneResponse;
 pub use queries::{
     AttachQuery, ContainerCreateQuery, ContainerInspectQuery, ContainerListQuery, ContainerRemoveQuery,
     ContainerRenameQuery, ContainerStartQuery, ContainerStopQuery, KillQuery, LogsQuery, ResizeQuery,

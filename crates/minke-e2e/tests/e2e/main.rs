@@ -24,6 +24,7 @@ mod oci;
 mod pause;
 mod places;
 mod powercut;
+mod prune;
 mod robust;
 mod run;
 mod security;

@@ -151,3 +151,7 @@ pub async fn remove(request: &Request) -> Result<Response> {
     request.engine.container_remove(&request.parameter, &request.query()?).await?;
     done()
 }
+
+pub async fn prune(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.container_prune(&request.query()?).await?))
+}

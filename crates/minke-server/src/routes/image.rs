@@ -55,3 +55,7 @@ pub async fn tag(request: &Request) -> Result<Response> {
 pub async fn remove(request: &Request) -> Result<Response> {
     Ok(response::json(&request.engine.image_delete(&request.parameter, &request.query()?).await?))
 }
+
+pub async fn prune(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.image_prune(&request.query()?).await?))
+}

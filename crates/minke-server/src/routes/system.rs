@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use minke_api::adapt::Adapt as _;
+use minke_api::disk_usage::DiskUsageQuery;
 use minke_api::event::{EventMessage, EventsQuery};
 use minke_api::{ApiVersion, Operation};
 use minke_model::Result;
@@ -42,6 +43,20 @@ pub async fn info(request: &Request) -> Result<Response> {
     let mut info = request.engine.info().await?;
     info.adapt(request.version);
     Ok(response::json(&info))
+}
+
+pub async fn disk_usage(request: &Request) -> Result<Response> {
+    let query: DiskUsageQuery = request.query()?;
+    let usage = request.engine.disk_usage(&query).await?;
+    Ok(response::json(&usage.for_version(request.version, query.verbose)))
+}
+
+pub fn prune_networks(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.network_prune(&request.query()?)?))
+}
+
+pub fn prune_build_cache(request: &Request) -> Result<Response> {
+    Ok(response::json(&request.engine.build_prune(&request.query()?)?))
 }
 
 pub fn events(request: &Request) -> Result<Response> {

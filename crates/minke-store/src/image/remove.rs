@@ -54,6 +54,12 @@ struct Conflict {
 }
 
 impl Store {
+    /// Every layer that is here, and the bytes in its files as they were counted when it came in.
+    pub fn layers(&self) -> Vec<(Digest, u64)> {
+        let (layers, _) = self.inner.layers.all();
+        layers.into_iter().map(|layer| (layer.clone(), self.inner.layers.size(&layer))).collect()
+    }
+
     /// Removes a name, and the image with its last one; `containers` are all that use any image.
     pub fn remove_image(
         &self,

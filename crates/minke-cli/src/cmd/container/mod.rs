@@ -17,6 +17,7 @@ pub mod logs;
 pub mod pause;
 pub mod plan;
 pub mod ports;
+pub mod prune;
 pub mod ps;
 pub mod rename;
 pub mod rm;

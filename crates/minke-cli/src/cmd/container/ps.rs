@@ -34,7 +34,8 @@ const WITH_SIZE: Kind = Kind {
     headings: HEADINGS,
 };
 
-const HEADINGS: &[(&str, &str)] = &[
+/// Field and column heading of a container's row.
+pub const HEADINGS: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -103,7 +104,8 @@ impl Verb for Ps {
     }
 }
 
-fn describe(container: &ContainerSummary, short: bool) -> Row {
+/// A container's row.
+pub fn describe(container: &ContainerSummary, short: bool) -> Row {
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mounts = container.mounts.iter().map(|mount| {
         let name = if mount.name.is_empty() { &mount.source } else { &mount.name };

@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod load;
 pub mod ls;
 pub mod progress;
+pub mod prune;
 pub mod rm;
 pub mod save;
 pub mod tag;

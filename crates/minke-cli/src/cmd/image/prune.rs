@@ -1,0 +1,56 @@
+//! `image prune`: removes images that no container uses.
+
+use clap::Args;
+use minke_api::Filters;
+use minke_api::volume::PruneQuery;
+
+use crate::cmd::prune::{self, Pruned};
+use crate::cmd::{filters, parse_filter};
+use crate::error::{Failure, Outcome};
+use crate::grammar::{Arity, Verb};
+use crate::session::Session;
+
+const WARNING: &str = "WARNING! This will remove all dangling images.";
+const WARNING_ALL: &str =
+    "WARNING! This will remove all images without at least one container associated to them.";
+
+/// Flags of `image prune`.
+#[derive(Args, Clone, Debug)]
+pub struct Prune {
+    /// Remove images with a name too
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// Remove only what fits: until=24h, label=a=b, label!=a
+    #[arg(long, value_name = "filter", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Do not ask
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+impl Verb for Prune {
+    const SUMMARY: &'static str = "Remove images that no container uses";
+    const USAGE: &'static str = "[OPTIONS]";
+    const ARITY: Arity = Arity::None;
+
+    async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
+        let filters = prune::with_configured(session, filters(&self.filter));
+        let warning = if self.all { WARNING_ALL } else { WARNING };
+        if !self.force && !prune::confirm(session, warning)? {
+            return Err(prune::cancelled("image"));
+        }
+        prune::report(session, &[images(session, filters, self.all).await?])
+    }
+}
+
+/// Removes the images that `filters` want removed; without `all`, only those without a name.
+pub async fn images(session: &Session, mut filters: Filters, all: bool) -> Result<Pruned, Failure> {
+    filters.add("dangling", if all { "false" } else { "true" });
+    let answer = session.client().await?.image_prune(&PruneQuery { filters }).await?;
+    let lines =
+        answer.images_deleted.unwrap_or_default().into_iter().map(|item| match item.untagged.as_str() {
+            "" => format!("deleted: {}", item.deleted),
+            name => format!("untagged: {name}"),
+        });
+    Ok(Pruned { heading: "Deleted Images:", lines: lines.collect(), reclaimed: answer.space_reclaimed })
+}
