@@ -359,6 +359,12 @@ mod tests {
         serde_json::from_str::<crate::record::RwRecord>(&record).unwrap();
         db.put(Table::Containers, "new", b"1", Keep::Durable).unwrap();
         assert_eq!(db.list(Table::Containers).unwrap().len(), 2);
+        // It is older than volumes, and takes them all the same.
+        assert!(db.list(Table::Volumes).unwrap().is_empty());
+        db.put(Table::Volumes, "data", b"1", Keep::Durable).unwrap();
+        drop(db);
+        let db = open(directory.path()).unwrap();
+        assert_eq!(db.list(Table::Volumes).unwrap(), [("data".to_owned(), b"1".to_vec())]);
     }
 
     #[test]

@@ -19,18 +19,13 @@ pub struct Pruned {
     pub reclaimed: u64,
 }
 
-/// Asks whether to go on; everything but `y` and its like is a no.
+/// Asks whether to go on; everything but `y` is a no, after which a command ends well and in silence, as Docker's does.
 pub fn confirm(session: &Session, warning: &str) -> Result<bool, Failure> {
     session.print(format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
     let mut answer = String::new();
     // Input that ends, or can't be read, is a no.
     let _ = std::io::stdin().lock().read_line(&mut answer);
     Ok(answer.trim().eq_ignore_ascii_case("y"))
-}
-
-/// The end of a prune that was not wanted after all.
-pub fn cancelled(what: &str) -> Failure {
-    Failure::Plain(format!("{what} prune has been cancelled"))
 }
 
 /// Adds the filters of the configuration's `pruneFilters`, unless the command line says the opposite.

@@ -7,6 +7,7 @@ use minke_api::volume::PruneQuery;
 use crate::cmd::prune::{self, Pruned};
 use crate::cmd::{filters, parse_filter};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::grammar::{Arity, Verb};
 use crate::session::Session;
 
@@ -31,7 +32,7 @@ impl Verb for Prune {
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
         let filters = prune::with_configured(session, filters(&self.filter));
         if !self.force && !prune::confirm(session, WARNING)? {
-            return Err(prune::cancelled("container"));
+            return Ok(exit::SUCCESS);
         }
         prune::report(session, &[containers(session, filters).await?])
     }

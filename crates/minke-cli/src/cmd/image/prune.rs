@@ -7,6 +7,7 @@ use minke_api::volume::PruneQuery;
 use crate::cmd::prune::{self, Pruned};
 use crate::cmd::{filters, parse_filter};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::grammar::{Arity, Verb};
 use crate::session::Session;
 
@@ -37,7 +38,7 @@ impl Verb for Prune {
         let filters = prune::with_configured(session, filters(&self.filter));
         let warning = if self.all { WARNING_ALL } else { WARNING };
         if !self.force && !prune::confirm(session, warning)? {
-            return Err(prune::cancelled("image"));
+            return Ok(exit::SUCCESS);
         }
         prune::report(session, &[images(session, filters, self.all).await?])
     }

@@ -8,6 +8,7 @@ use minke_model::Error;
 use crate::cmd::prune::{self, Pruned};
 use crate::cmd::{container, filters, image, parse_filter, volume};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::grammar::{Arity, Verb};
 use crate::session::Session;
 
@@ -41,7 +42,7 @@ impl Verb for Prune {
             );
         }
         if !self.force && !prune::confirm(session, &self.warning(&filters))? {
-            return Err(prune::cancelled("system"));
+            return Ok(exit::SUCCESS);
         }
         let mut parts = vec![container::prune::containers(session, filters.clone()).await?];
         parts.push(networks(session, filters.clone()).await?);

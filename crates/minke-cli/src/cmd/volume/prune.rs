@@ -8,6 +8,7 @@ use minke_model::Error;
 use crate::cmd::prune::{self, Pruned};
 use crate::cmd::{filters, parse_filter};
 use crate::error::{Failure, Outcome};
+use crate::exit;
 use crate::grammar::{Arity, Verb};
 use crate::session::Session;
 
@@ -46,7 +47,7 @@ impl Verb for Prune {
         }
         let warning = if self.all { WARNING_ALL } else { WARNING };
         if !self.force && !prune::confirm(session, warning)? {
-            return Err(prune::cancelled("volume"));
+            return Ok(exit::SUCCESS);
         }
         prune::report(session, &[volumes(session, filters).await?])
     }
