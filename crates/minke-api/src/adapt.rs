@@ -170,6 +170,9 @@ fn dress(config: &ImageConfig) -> ContainerConfig {
 
 impl Adapt for SystemInfo {
     fn adapt(&mut self, version: ApiVersion) {
+        if version < v1(44) {
+            self.cdi_spec_dirs = None;
+        }
         if version < v1(53) {
             self.nri = None;
         }

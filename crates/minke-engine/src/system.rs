@@ -70,7 +70,7 @@ impl Engine {
     /// `GET /info`.
     pub async fn info(&self) -> Result<SystemInfo> {
         let shared = &self.shared;
-        let host = &shared.host;
+        let (host, can) = (&shared.host, &shared.enforceable);
         let mut counts = BTreeMap::from([("running", 0i64), ("paused", 0), ("stopped", 0)]);
         for container in shared.containers.all() {
             let state = match container.view().lifecycle.state {
@@ -98,17 +98,17 @@ impl Engine {
                 authorization: None,
                 log: vec!["json-file".into()],
             },
-            memory_limit: true,
-            swap_limit: host.facts.swap_accounting,
-            cpu_cfs_period: true,
-            cpu_cfs_quota: true,
-            cpu_shares: true,
-            cpu_set: true,
-            pids_limit: true,
+            memory_limit: can.memory,
+            swap_limit: can.swap,
+            cpu_cfs_period: can.cpu_quota,
+            cpu_cfs_quota: can.cpu_quota,
+            cpu_shares: can.cpu_shares,
+            cpu_set: can.cpuset,
+            pids_limit: can.pids,
             ipv4_forwarding: file("/proc/sys/net/ipv4/ip_forward"),
             debug: shared.options.debug,
             n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |entries| entries.count() as i64),
-            oom_kill_disable: !host.cgroup2(),
+            oom_kill_disable: can.oom_kill_disable,
             n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks() as i64,
             system_time: rfc3339_nano(Timestamp::now()),
             logging_driver: shared.options.log_driver.clone(),
@@ -134,6 +134,10 @@ impl Engine {
             live_restore_enabled: true,
             init_binary: "minke-shim".into(),
             security_options: security_options(host.found.seccomp, host.cgroup2()),
+            cdi_spec_dirs: Some(
+                shared.options.cdi_spec_dirs.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            ),
+            warnings: Some(can.warnings()).filter(|warnings| !warnings.is_empty()),
             ..SystemInfo::default()
         })
     }

@@ -354,7 +354,7 @@ fn limits_change_while_the_container_runs() {
         }
         assert_eq!(group_file(rig, "main", "memory/memory.limit_in_bytes", "memory.max"), "33554432");
         let weight = group_file(rig, "main", "cpu/cpu.shares", "cpu.weight");
-        assert!(["2048", "79", "170"].contains(&weight.as_str()), "{weight}");
+        assert!(["2048", "174"].contains(&weight.as_str()), "{weight}");
         assert!(group_file(rig, "main", "cpu/cpu.cfs_quota_us", "cpu.max").starts_with("50000"));
         assert_eq!(group_file(rig, "main", "pids/pids.max", "pids.max"), "60");
         assert_eq!(group_file(rig, "main", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
@@ -417,4 +417,51 @@ fn shared_memory_has_the_size_that_container_or_engine_say() {
         assert_eq!(of(&format!("run --rm busybox {size}")).as_deref(), Some("8192"));
         assert_eq!(of(&format!("run --rm --shm-size 4m busybox {size}")).as_deref(), Some("4096"));
     });
+}
+
+#[test]
+fn devices_that_vendors_describe_bring_nodes_mounts_and_variables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("host.txt"), "from the host").expect("a file");
+    let description = serde_json::json!({
+        "cdiVersion": "0.6.0",
+        "kind": "vendor.com/class",
+        "containerEdits": {"env": ["VENDOR=yes"]},
+        "devices": [
+            {"name": "log", "containerEdits": {
+                "deviceNodes": [{"path": "/dev/log-of-kernel", "type": "c", "major": 1, "minor": 11, "permissions": "w"}],
+                "mounts": [{"hostPath": folder.path().join("host.txt"), "containerPath": "/vendor.txt", "options": ["ro", "bind"]}],
+                "additionalGids": [77],
+            }},
+            {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/x"}]}},
+        ],
+    });
+    std::fs::write(folder.path().join("vendor.json"), description.to_string()).expect("a file");
+    let yaml = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: all\n  containerEdits:\n    env: [GPU=all]\n- name: \"1\"\n  containerEdits:\n    env: [GPU=one]\n";
+    std::fs::write(folder.path().join("gpu.yaml"), yaml).expect("a file");
+    let folder = folder.path().to_str().expect("a name in ASCII");
+    for client in [Client::Minke, Client::Docker] {
+        Rig::run(client, &["--cdi-spec-dir", folder], |rig| {
+            let line = "run --rm --device vendor.com/class=log busybox sh -c ': >/dev/log-of-kernel && cat /vendor.txt && echo \" $VENDOR\" && id -G'";
+            assert_eq!(rig.ok(line).replace("$VENDOR", "yes"), "from the host yes\n0 77");
+            rig.fails(
+                "run --rm --device vendor.com/class=log busybox sh -c ': >/vendor.txt'",
+                1,
+                "Read-only",
+            );
+            rig.fails(
+                "run --rm --device vendor.com/class=none busybox true",
+                125,
+                "CDI device injection failed: unresolvable CDI devices vendor.com/class=none",
+            );
+            rig.fails(
+                "run --rm --device vendor.com/class=hooked busybox true",
+                125,
+                "hook createContainer /bin/x",
+            );
+            assert_eq!(rig.ok("run --rm --gpus all busybox sh -c 'echo $GPU'"), "all");
+            assert_eq!(rig.ok("run --rm --gpus device=1 busybox sh -c 'echo $GPU'"), "one");
+            assert_eq!(rig.get("/info").json()["CDISpecDirs"], serde_json::json!([folder]));
+        });
+    }
 }

@@ -66,7 +66,6 @@ pub fn prepare(
     check_config(&config)?;
     let policy = check_policy(&host_config)?;
     refuse_what_is_not_offered(&host_config)?;
-    super::devices::check_requests(&host_config)?;
     check_resources(&mut host_config, around, &mut warnings)?;
     network(&mut config, &mut host_config, id, around, &mut warnings)?;
     complete(&mut host_config, around)?;

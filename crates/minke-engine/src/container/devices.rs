@@ -2,11 +2,13 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minke_api::container::{DeviceMapping, HostConfig, ThrottleDevice};
 use minke_model::{Error, ErrorKind, Result};
-use minke_spec::docker::Device;
+use minke_spec::docker::{Device, MountSettings, ProcessUser};
+
+use super::cdi::{Catalog, Injected};
 
 /// Directories of /dev that are a container's own.
 const SKIPPED: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
@@ -19,6 +21,12 @@ const COUNT_LIMIT: usize = 8192;
 pub struct Devices {
     /// The nodes that it gets.
     pub nodes: Vec<Device>,
+    /// Variables that come with them.
+    pub env: Vec<String>,
+    /// Mounts that come with them.
+    pub mounts: Vec<MountSettings>,
+    /// Groups that may use them.
+    pub groups: Vec<u32>,
     /// Major, minor, weight.
     pub weights: Vec<(i64, i64, u16)>,
     /// Major, minor, rate.
@@ -31,12 +39,13 @@ pub struct Devices {
     pub write_iops: Vec<(i64, i64, u64)>,
 }
 
-/// Looks at every device that a container's configuration names; at nothing where it names none.
+/// Looks at every device that a container's configuration names; at nothing where it names none. Vendors describe theirs in
+/// `folders`; `user` is whom the container's process runs as.
 ///
 /// # Errors
 /// Docker's words for what isn't there or is no device.
-pub fn of_container(host: &HostConfig) -> Result<Devices> {
-    let mut nodes = Vec::new();
+pub fn of_container(host: &HostConfig, folders: &[PathBuf], user: &ProcessUser) -> Result<Devices> {
+    let Injected { env, mut nodes, mounts, groups } = described(host, folders, user)?;
     // All of the host's are there already, but for those that are asked for under another name.
     for mapping in host.devices.iter().flatten() {
         if !host.privileged || mapping.path_on_host != mapping.path_in_container {
@@ -49,6 +58,9 @@ pub fn of_container(host: &HostConfig) -> Result<Devices> {
     });
     Ok(Devices {
         nodes,
+        env,
+        mounts,
+        groups,
         weights: weights.collect::<Result<_>>()?,
         read_bps: rates(&host.blkio_device_read_bps)?,
         write_bps: rates(&host.blkio_device_write_bps)?,
@@ -57,22 +69,24 @@ pub fn of_container(host: &HostConfig) -> Result<Devices> {
     })
 }
 
-/// Checks requests to device drivers.
+/// Checks requests to device drivers: somebody must serve each.
 ///
 /// # Errors
-/// Docker's words where no driver serves one.
-pub fn check_requests(host: &HostConfig) -> Result<()> {
-    let Some(request) = host.device_requests.iter().flatten().next() else { return Ok(()) };
-    let capabilities: Vec<String> =
-        request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
-    Err(Error::new(
-        ErrorKind::System,
-        format!(
-            "could not select device driver {:?} with capabilities: [{}]",
-            request.driver,
-            capabilities.join(" ")
-        ),
-    ))
+/// Docker's words where nobody does.
+pub fn check_requests(host: &HostConfig, folders: &[PathBuf]) -> Result<()> {
+    match host.device_requests.as_deref() {
+        None | Some([]) => Ok(()),
+        Some(requests) => Catalog::read(folders).names(requests).map(|_| ()),
+    }
+}
+
+/// What the devices that vendors describe add; nothing is read where none is asked for.
+fn described(host: &HostConfig, folders: &[PathBuf], user: &ProcessUser) -> Result<Injected> {
+    let Some(requests) = host.device_requests.as_deref().filter(|requests| !requests.is_empty()) else {
+        return Ok(Injected::default());
+    };
+    let catalog = Catalog::read(folders);
+    catalog.inject(&catalog.names(requests)?, user)
 }
 
 fn rates(rows: &Option<Vec<ThrottleDevice>>) -> Result<Vec<(i64, i64, u64)>> {
@@ -161,6 +175,11 @@ fn collect(directory: &Path, depth: u32, devices: &mut Vec<Device>) {
         }
         devices.extend(node(entry.path().to_string_lossy().into_owned(), &metadata));
     }
+}
+
+/// Kind, major and minor number, unless it is no device.
+pub fn number_of(metadata: &Metadata) -> Option<(char, u32, u32)> {
+    node(String::new(), metadata).map(|device| (device.kind, device.major, device.minor))
 }
 
 /// A node with all rights, unless it is something else.

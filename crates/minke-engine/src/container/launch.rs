@@ -243,7 +243,7 @@ fn container_settings(
 ) -> Result<ContainerSettings> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
-    let devices = super::devices::of_container(&record.host_config)?;
+    let devices = super::devices::of_container(&record.host_config, &shared.options.cdi_spec_dirs, &user)?;
     settings::of(
         record,
         settings::Start { host_devices, devices, ..start_of(shared, record, generation, paths, user) },

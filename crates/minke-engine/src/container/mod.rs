@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
 //! | `point`, `claims`, `mounts` | which mounts a container gets, what it holds of volumes and images, what a run mounts |
-//! | `create`, `resources`, `devices`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `create`, `resources`, `devices`, `cdi`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
@@ -19,6 +19,7 @@
 //! | `root`, `files`, `commit` | its files: how they are reached, archives of them, images made of them |
 
 pub mod attach;
+mod cdi;
 mod claims;
 mod commit;
 mod create;

@@ -255,6 +255,7 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         create::prepare(request, image_config, &id, &around)?;
     let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
     let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
+    super::devices::check_requests(&host_config, &shared.options.cdi_spec_dirs)?;
     settings::check_security(host_config.security_opt.as_deref().unwrap_or_default())?;
     let keep = if host_config.auto_remove { Keep::Boot } else { Keep::Durable };
     let name = reserve_name(shared, name, &id)?;

@@ -37,6 +37,7 @@ pub struct Start<'a> {
 pub fn of(record: &Record, start: Start<'_>, wanted: Vec<MountSettings>) -> Result<ContainerSettings> {
     let mut mounts = network_files(start.paths);
     mounts.extend(wanted);
+    mounts.extend(start.devices.mounts.iter().cloned());
     Ok(ContainerSettings { mounts, ..without_mounts(record, start)? })
 }
 
@@ -47,9 +48,9 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
     let security = security(host.security_opt.as_deref().unwrap_or_default(), start.no_new_privileges)?;
     Ok(ContainerSettings {
         args: record.command(),
-        env: config.env.clone().unwrap_or_default(),
+        env: config.env.iter().flatten().chain(&start.devices.env).cloned().collect(),
         cwd: config.working_dir.clone(),
-        user: start.user,
+        user: ProcessUser { groups: [start.user.groups, start.devices.groups].concat(), ..start.user },
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         tty: config.tty,
