@@ -102,11 +102,14 @@ struct Hook {
     path: String,
 }
 
+/// A device: its description, and which one there.
+type Place = (Rc<Spec>, usize);
+
 /// The devices that descriptions in some folders name.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// By kind and name; `None`: two files of one folder describe it.
-    devices: BTreeMap<(String, String), Option<(Rc<Spec>, usize)>>,
+    devices: BTreeMap<(String, String), Option<Place>>,
 }
 
 impl Catalog {

@@ -103,6 +103,11 @@ impl Known {
 fn processor_share(sample: &ContainerStats) -> f64 {
     let (now, before) = (&sample.cpu_stats, &sample.precpu_stats);
     let used = now.cpu_usage.total_usage as f64 - before.cpu_usage.total_usage as f64;
+    // The clock is finer than the kernel's count of ticks.
+    let elapsed = sample.read.as_nanos() - sample.preread.as_nanos();
+    if !sample.preread.is_zero() && elapsed > 0 {
+        return used.max(0.0) / elapsed as f64 * 100.0;
+    }
     let all = now.system_cpu_usage as f64 - before.system_cpu_usage as f64;
     let processors = match now.online_cpus {
         0 => now.cpu_usage.percpu_usage.as_ref().map_or(0, Vec::len) as f64,
@@ -151,6 +156,18 @@ mod tests {
             printed(&known, "{{.Container}} {{.CPUPerc}} {{.MemPerc}} {{.PIDs}}"),
             "web 100.00% 6.25% 3\n"
         );
+    }
+
+    #[test]
+    fn the_share_of_a_processor_is_that_of_the_time_between_two_samples() {
+        let mut sample = ContainerStats {
+            preread: minke_api::Time::from_nanos(1_000_000_000),
+            read: minke_api::Time::from_nanos(3_000_000_000),
+            ..ContainerStats::default()
+        };
+        sample.precpu_stats.cpu_usage.total_usage = 500;
+        sample.cpu_stats.cpu_usage.total_usage = 1_000_000_500;
+        assert_eq!(processor_share(&sample), 50.0);
     }
 
     #[test]
