@@ -101,26 +101,33 @@ const NOUNS: &[(&str, &str)] = &[
 pub enum Found<'a> {
     /// This command in this form, with the words that follow it.
     Command(&'static Row, String, &'a [String]),
-    /// A list of commands.
+    /// A list of commands, asked for.
     Help(String),
+    /// A list of commands, because none was named: for standard error.
+    Missing(String),
 }
 
 /// Finds the command that `words` begin with.
 pub fn find<'a>(program: &str, words: &'a [String]) -> Result<Found<'a>, Failure> {
-    let Some((first, rest)) = words.split_first() else { return Ok(Found::Help(overview(program))) };
+    let Some((first, rest)) = words.split_first() else { return Ok(Found::Missing(overview(program))) };
     if first == "help" {
         return match rest {
             [] => Ok(Found::Help(overview(program))),
-            _ => match find(program, rest)? {
-                Found::Command(row, form, _) => Ok(Found::Help(describe(program, row, &form))),
-                help => Ok(help),
+            _ => match find(program, rest) {
+                Ok(Found::Command(row, form, _)) => Ok(Found::Help(describe(program, row, &form))),
+                Ok(Found::Missing(text)) => Ok(Found::Help(text)),
+                Ok(help) => Ok(help),
+                Err(_) => Err(Failure::Plain(format!("unknown help topic: {}", rest.join(" ")))),
             },
         };
     }
     if NOUNS.iter().any(|(noun, _)| noun == first) {
-        let Some((verb, rest)) = rest.split_first().filter(|(verb, _)| *verb != "--help") else {
-            return Ok(Found::Help(noun_overview(program, first)));
+        let Some((verb, rest)) = rest.split_first() else {
+            return Ok(Found::Missing(noun_overview(program, first)));
         };
+        if matches!(verb.as_str(), "--help" | "-h") {
+            return Ok(Found::Help(noun_overview(program, first)));
+        }
         let form = format!("{first} {verb}");
         return match row_of(&form) {
             Some(row) => Ok(Found::Command(row, form, rest)),

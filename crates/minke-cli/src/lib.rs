@@ -33,6 +33,9 @@ mod terminal;
 pub use start::SESSION_WORD;
 pub use stop::daemon_stop;
 
+/// What `--log-level` takes; ours says the same at each of them.
+const LOG_LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+
 /// Runs the command line, `args[0]` being the program's name, and gives the exit code.
 pub fn main(args: Vec<OsString>) -> i32 {
     let program = program_name(args.first());
@@ -67,7 +70,7 @@ fn program_name(argument: Option<&OsString>) -> String {
 
 async fn dispatch(program: &str, words: &[OsString]) -> Outcome {
     let (globals, rest) = match grammar::parse::<Globals>(program, "", words)? {
-        Parsed::Help(_) => (Globals::default(), Vec::new()),
+        Parsed::Help(_) => (Globals { log_level: "info".into(), ..Globals::default() }, vec!["help".into()]),
         Parsed::Run(globals, rest) => (globals, rest),
     };
     if globals.version {
@@ -76,7 +79,14 @@ async fn dispatch(program: &str, words: &[OsString]) -> Outcome {
             format!("{name} version {}, build {}\n", env!("CARGO_PKG_VERSION"), cmd::system::version::BUILD);
         return Session::new(program, "", globals)?.print(text).map(|()| exit::SUCCESS);
     }
+    if !LOG_LEVELS.contains(&globals.log_level.as_str()) {
+        return Err(Failure::Plain(format!("Unable to parse logging level: {}", globals.log_level)));
+    }
     match commands::find(program, &rest)? {
+        Found::Missing(text) => {
+            eprint!("{text}");
+            Ok(exit::SUCCESS)
+        }
         Found::Help(text) => Session::new(program, "", globals)?.print(text).map(|()| exit::SUCCESS),
         Found::Command(row, form, words) => {
             let session = Session::new(program, &form, globals)?;

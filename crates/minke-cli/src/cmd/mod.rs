@@ -9,8 +9,11 @@ pub mod volume;
 use minke_api::Filters;
 use minke_model::Error;
 
-/// Reads one `--filter`: `key=value`.
+/// Reads one `--filter`: `key=value`; an empty one asks for nothing.
 pub fn parse_filter(text: &str) -> Result<(String, String), String> {
+    if text.is_empty() {
+        return Ok(Default::default());
+    }
     let (key, value) = text.split_once('=').ok_or("bad format of filter (expected name=value)")?;
     Ok((key.trim().to_lowercase(), value.trim().to_string()))
 }
@@ -18,14 +21,14 @@ pub fn parse_filter(text: &str) -> Result<(String, String), String> {
 /// Collects filters for the API.
 pub fn filters(pairs: &[(String, String)]) -> Filters {
     let mut filters = Filters::default();
-    for (key, value) in pairs {
+    for (key, value) in pairs.iter().filter(|(key, _)| !key.is_empty()) {
         filters.add(key, value);
     }
     filters
 }
 
 /// Reads a point in time: RFC 3339 in several lengths, unix seconds with decimals, or a duration before now; gives unix
-/// seconds with nine decimals, or nothing for an empty text. `flag` is named by the error.
+/// seconds with nine decimals, or nothing for an empty text. `flag` is named by the error, unless it is empty.
 pub fn parse_time(flag: &str, text: &str) -> Result<String, Error> {
     if text.is_empty() {
         return Ok(String::new());
@@ -36,9 +39,8 @@ pub fn parse_time(flag: &str, text: &str) -> Result<String, Error> {
     let nanos = match minke_model::duration::parse_nanos(text) {
         Ok(length) => jiff::Timestamp::now().as_nanosecond() - i128::from(length),
         Err(_) => parse_instant(text).ok_or_else(|| {
-            Error::invalid(format!(
-                "invalid value for {flag:?}: failed to parse value as time or duration: {text:?}"
-            ))
+            let flag = if flag.is_empty() { String::new() } else { format!("invalid value for {flag:?}: ") };
+            Error::invalid(format!("{flag}failed to parse value as time or duration: {text:?}"))
         })?,
     };
     Ok(format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000)))

@@ -81,6 +81,8 @@ const MAPS: &[&str] = &[
 
 /// Field of which object, and its zero; the empty name is the object itself.
 const OMITTED: &[(&str, &str, Zero)] = &[
+    ("", "SizeRw", Zero::Pointer),
+    ("", "SizeRootFs", Zero::Pointer),
     ("State", "Health", Zero::Pointer),
     ("HostConfig", "Annotations", Zero::Map),
     ("HostConfig", "Init", Zero::Pointer),
@@ -115,6 +117,10 @@ pub fn omitted(within: &str, entries: &BTreeMap<Arc<str>, Value>) -> Vec<(&'stat
     if within == "Config" && !entries.contains_key("Env") {
         return Vec::new();
     }
-    let of_object = OMITTED.iter().filter(|(object, _, _)| *object == within && !within.is_empty());
+    // The outermost object is a container where it has a host's settings; lists' elements have no name either.
+    if within.is_empty() && !entries.contains_key("HostConfig") {
+        return Vec::new();
+    }
+    let of_object = OMITTED.iter().filter(|(object, _, _)| *object == within);
     of_object.map(|(_, field, kind)| (*field, *kind)).collect()
 }

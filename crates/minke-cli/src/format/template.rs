@@ -15,7 +15,12 @@ pub enum Subject {
     Row(&'static str),
     /// An engine's JSON.
     Object,
+    /// A value of this Go type, whose errors stand alone.
+    Typed(&'static str),
 }
+
+/// The lists whose missing fields Docker words as it does those of objects.
+const WORDED_AS_OBJECTS: [&str; 2] = ["*formatter.imageContext", "*image.historyContext"];
 
 /// A `--format` that has been read.
 pub struct Program {
@@ -52,39 +57,55 @@ impl Program {
     pub fn check(&self) -> Result<()> {
         let document = Document::of_row(Default::default());
         let template = functions(Template::new(self.name), &document, self.subject).parse(&self.text);
-        template.map(drop).map_err(|error| Error::invalid(self.parse_failure(&error)))
+        let template = template.map_err(|error| Error::invalid(self.parse_failure(&error)))?;
+        // Go knows every function when it parses, ours when it comes to it.
+        match template.execute_to_string(&document.value) {
+            Err(error @ TemplateError::UndefinedFunction(_)) => {
+                Err(Error::invalid(self.parse_failure(&error)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn parse_failure(&self, error: &TemplateError) -> String {
         let prefix = match self.subject {
-            Subject::Row(_) => "failed to parse template",
-            Subject::Object => "template parsing error",
+            Subject::Row(_) => "failed to parse template: ",
+            Subject::Object => "template parsing error: ",
+            Subject::Typed(_) => "",
         };
         match error {
             TemplateError::Parse { line, message, .. } | TemplateError::Lex { line, message, .. } => {
-                format!("{prefix}: template: {}:{line}: {message}", self.name)
+                format!("{prefix}template: {}:{line}: {message}", self.name)
             }
-            other => format!("{prefix}: template: {}: {other}", self.name),
+            TemplateError::UndefinedFunction(function) => {
+                format!("{prefix}template: {}:1: function {function:?} not defined", self.name)
+            }
+            other => format!("{prefix}template: {}: {other}", self.name),
         }
     }
 
     fn run_failure(&self, error: &TemplateError) -> String {
         let prefix = match self.subject {
-            Subject::Row(_) => "failed to execute template",
-            Subject::Object => "template parsing error",
+            Subject::Row(kind) if WORDED_AS_OBJECTS.contains(&kind) => "template parsing error: ",
+            Subject::Row(_) => "failed to execute template: ",
+            Subject::Object => "template parsing error: ",
+            Subject::Typed(_) => "",
         };
         let name = self.name;
         let TemplateError::MissingKey { key } = error else {
-            return format!("{prefix}: template: {name}: {error}");
+            return format!("{prefix}template: {name}: {error}");
         };
         let at = self.text.find(&format!(".{key}")).unwrap_or(0);
         let line = self.text[..at].matches('\n').count() + 1;
         let column = at - self.text[..at].rfind('\n').map_or(0, |end| end + 1);
         let reason = match self.subject {
-            Subject::Row(kind) => format!("can't evaluate field {key} in type {kind}"),
+            Subject::Row(kind) | Subject::Typed(kind) => format!("can't evaluate field {key} in type {kind}"),
             Subject::Object => format!("map has no entry for key {key:?}"),
         };
-        format!("{prefix}: template: {name}:{line}:{column}: executing {name:?} at <.{key}>: {reason}")
+        let part_of_chain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        let begin = self.text[..at].rfind(|c| !part_of_chain(c)).map_or(0, |end| end + 1);
+        let chain = &self.text[begin..at];
+        format!("{prefix}template: {name}:{line}:{column}: executing {name:?} at <{chain}.{key}>: {reason}")
     }
 }
 

@@ -30,9 +30,19 @@ impl Verb for Create {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         let request = plan(session, &self.flags, &arguments, false)?;
-        let id = make(session, &self.flags, &request).await?;
+        let made = make(session, &self.flags, &request).await;
+        let id = made.map_err(said_plainly)?;
         session.print(format!("{id}\n"))?;
         Ok(exit::SUCCESS)
+    }
+}
+
+/// What the engine refuses is said without a pointer to the help, and is a plain failure, as Docker's `create` has it.
+fn said_plainly(failure: Failure) -> Failure {
+    match failure {
+        Failure::Run { error, hint: Some(hint), .. } => Failure::Plain(format!("{error}\n{hint}")),
+        Failure::Run { error, .. } => Failure::Error(error),
+        other => other,
     }
 }
 
@@ -159,5 +169,6 @@ pub fn explain(session: &Session, flags: &ContainerFlags, image: &str, error: Er
     let hint = format!(
         "This version of minke cannot pull images: bring it in by `{program} load -i FILE` (an archive of `docker save`) or `{program} import FILE {name}` (a root file system)."
     );
-    Failure::Run { form: session.form.clone(), error, code: exit::REFUSED, hint: Some(hint) }
+    let hint = (flags.pull != "never").then_some(hint);
+    Failure::Run { form: session.form.clone(), error, code: exit::REFUSED, hint }
 }

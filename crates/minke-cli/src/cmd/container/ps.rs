@@ -53,6 +53,10 @@ pub const HEADINGS: &[(&str, &str)] = &[
     ("Platform", "PLATFORM"),
 ];
 
+/// What `raw` stands for.
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}{{println}}";
+const RAW_WITH_SIZE: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\nsize: {{.Size}}{{println}}";
+
 /// Flags of `ps`.
 #[derive(Args, Clone, Debug)]
 pub struct Ps {
@@ -89,7 +93,22 @@ impl Verb for Ps {
 
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
         let kind = if self.size { &WITH_SIZE } else { &KIND };
-        let format = Format::choose(kind, &self.format, &session.config.ps_format, self.quiet);
+        let asked = match self.format.as_str() {
+            "raw" if self.size => RAW_WITH_SIZE,
+            "raw" => RAW,
+            other => other,
+        };
+        let asked = match (self.quiet, self.format.as_str()) {
+            (true, "") => "",
+            (true, _) => {
+                session.complain(
+                    "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+                );
+                ""
+            }
+            (false, _) => asked,
+        };
+        let format = Format::choose(kind, asked, &session.config.ps_format, self.quiet);
         let limit = if self.latest { 1 } else { self.last.max(0) };
         let query = ContainerListQuery {
             all: self.all || limit > 0,

@@ -45,9 +45,8 @@ impl Verb for Run {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         if self.detach && !self.flags.attach.is_empty() {
-            return Err(refused(
-                session,
-                Error::invalid("conflicting options: cannot specify both --attach and --detach"),
+            return Err(Failure::Plain(
+                "conflicting options: cannot specify both --attach and --detach".into(),
             ));
         }
         let request = plan(session, &self.flags, &arguments, self.detach)?;

@@ -26,14 +26,14 @@ const HEADINGS: &[(&str, &str)] = &[
 const KIND: Kind = Kind {
     table: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "{{.ID}}",
-    go_type: "*formatter.historyContext",
+    go_type: "*image.historyContext",
     headings: HEADINGS,
 };
 
 const EXACT: Kind = Kind {
     table: "{{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "{{.ID}}",
-    go_type: "*formatter.historyContext",
+    go_type: "*image.historyContext",
     headings: HEADINGS,
 };
 

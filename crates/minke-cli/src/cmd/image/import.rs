@@ -30,11 +30,12 @@ impl Verb for Import {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         let source = arguments[0].as_str();
+        let remote = source.starts_with("http://") || source.starts_with("https://");
+        let archive = if remote { None } else { Some(upload(source).await?) };
         let (repo, tag) = match arguments.get(1).filter(|name| !name.is_empty()) {
             Some(name) => repository_and_tag(name)?,
             None => Default::default(),
         };
-        let remote = source.starts_with("http://") || source.starts_with("https://");
         let query = ImageCreateQuery {
             from_src: if remote { source.into() } else { "-".into() },
             repo,
@@ -44,7 +45,6 @@ impl Verb for Import {
             platform: self.platform,
             ..ImageCreateQuery::default()
         };
-        let archive = if remote { None } else { Some(upload(source).await?) };
         let messages = session.client().await?.image_import(&query, archive).await?;
         progress::show(session, messages).await?;
         Ok(exit::SUCCESS)

@@ -42,6 +42,10 @@ const WITH_DIGESTS: Kind = Kind {
     headings: HEADINGS,
 };
 
+/// What `raw` stands for.
+const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}{{println}}";
+const RAW_WITH_DIGESTS: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}{{println}}";
+
 /// Flags of `images`.
 #[derive(Args, Clone, Debug)]
 pub struct Images {
@@ -73,7 +77,13 @@ impl Verb for Images {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         let kind = if self.digests { &WITH_DIGESTS } else { &KIND };
-        let format = Format::choose(kind, &self.format, &session.config.images_format, self.quiet);
+        let asked = match self.format.as_str() {
+            "raw" if self.quiet => "image_id: {{.ID}}",
+            "raw" if self.digests => RAW_WITH_DIGESTS,
+            "raw" => RAW,
+            other => other,
+        };
+        let format = Format::choose(kind, asked, &session.config.images_format, self.quiet);
         let mut wanted = filters(&self.filter);
         if let Some(reference) = arguments.first() {
             wanted.add("reference", reference);

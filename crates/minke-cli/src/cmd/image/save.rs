@@ -73,7 +73,7 @@ async fn write_file(path: &str, chunks: &mut minke_client::Chunks, words: &str) 
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        Error::system(format!("{words}: {}: {}", place.display(), reason(&error)))
+        Error::system(format!("{words}: invalid output path: stat {}: {}", place.display(), reason(&error)))
     };
     let mut options = tokio::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).await.map_err(failed)?;

@@ -40,13 +40,18 @@ impl Verb for Events {
             "json" => Some("{{json .}}"),
             other => Some(other),
         };
-        let program = template.map(|text| Program::new(text, Subject::Object, ""));
+        let program = template.map(|text| Program::new(text, Subject::Typed("*events.Message"), ""));
         if let Some(program) = &program {
-            program.check()?;
+            let sample = serde_json::to_vec(&EventMessage::default()).unwrap_or_default();
+            let checked = program.check().and_then(|()| program.run(&Document::parse(&sample)?));
+            if let Err(error) = checked {
+                session.complain(format_args!("Error parsing format: {error}"));
+                return Ok(exit::BAD_TEMPLATE);
+            }
         }
         let query = EventsQuery {
-            since: parse_time("since", &self.since)?,
-            until: parse_time("until", &self.until)?,
+            since: parse_time("", &self.since)?,
+            until: parse_time("", &self.until)?,
             filters: filters(&self.filter),
         };
         let mut events = session.client().await?.system_events(&query).await?;

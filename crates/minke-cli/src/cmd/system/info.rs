@@ -31,8 +31,10 @@ impl Verb for Info {
             other => other,
         };
         let raw = session.client().await?.system_info_raw().await?;
-        let text = Program::new(template, Subject::Object, "").run(&Document::parse(&raw)?)?;
-        session.print(format!("{text}\n"))?;
+        let program = Program::new(template, Subject::Typed("system.dockerInfo"), "");
+        let text = program.run(&Document::parse(&raw)?);
+        session.print(format!("{}\n", text.as_deref().unwrap_or_default()))?;
+        text?;
         Ok(exit::SUCCESS)
     }
 }

@@ -98,7 +98,10 @@ pub fn show(session: &Session, format: &str, found: Vec<Shown>) -> Outcome {
                 session.complain(error);
                 return Err(Failure::Code(exit::BAD_TEMPLATE));
             }
-            render_template(&bodies, &program)?
+            let (text, outcome) = render_template(&bodies, &program);
+            session.print(if text.is_empty() { "\n".to_string() } else { text })?;
+            outcome?;
+            Vec::new()
         }
     };
     session.print(text)?;
@@ -124,14 +127,16 @@ fn render_json(bodies: &[Bytes], pretty: bool) -> Vec<u8> {
     text
 }
 
-fn render_template(bodies: &[Bytes], program: &Program) -> Result<Vec<u8>, Failure> {
+/// The lines up to the first that fails, and why it does.
+fn render_template(bodies: &[Bytes], program: &Program) -> (String, Result<(), Error>) {
     let mut text = String::new();
     for body in bodies {
-        let line = program.run(&Document::parse(body)?);
-        text.push_str(&line?);
-        text.push('\n');
+        match Document::parse(body).and_then(|document| program.run(&document)) {
+            Ok(line) => text.push_str(&format!("{line}\n")),
+            Err(error) => return (text, Err(error)),
+        }
     }
-    Ok(text.into_bytes())
+    (text, Ok(()))
 }
 
 #[cfg(test)]
@@ -144,8 +149,8 @@ mod tests {
         assert_eq!(render_json(&bodies, false), b"[{\"Id\":\"a\"},{\"Id\":\"b\"}]\n");
         assert_eq!(render_json(&[], true), b"[]\n");
         assert_eq!(
-            render_template(&bodies, &Program::new("{{.Id}}", Subject::Object, "")).unwrap(),
-            b"a\nb\n"
+            render_template(&bodies, &Program::new("{{.Id}}", Subject::Object, "")).0,
+            "a\nb\n"
         );
     }
 }

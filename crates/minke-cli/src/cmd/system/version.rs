@@ -1,10 +1,9 @@
 //! `version`: prints what this program and the engine are.
 
 use clap::Args;
-use gotmpl::Value;
 use minke_api::ApiVersion;
 use minke_api::system::{ComponentVersion, SystemVersion};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::error::Outcome;
 use crate::exit;
@@ -45,11 +44,17 @@ impl Verb for Version {
         let context =
             session.endpoint().map(|endpoint| endpoint.context).unwrap_or_else(|_| "default".into());
         let text = match self.format.as_str() {
-            "" => render(spoken, &context, answer.as_ref()),
-            "json" => render_template("{{json .}}", spoken, &context, answer.as_ref())?,
-            template => render_template(template, spoken, &context, answer.as_ref())?,
+            "" => Ok(render(spoken, &context, answer.as_ref())),
+            "json" => render_template("{{json .}}", spoken, &context, answer.as_ref()),
+            template => render_template(template, spoken, &context, answer.as_ref()),
         };
-        session.print(text)?;
+        match text {
+            Ok(text) => session.print(text)?,
+            Err(error) => {
+                session.print("\n")?;
+                return Err(error.into());
+            }
+        }
         match failure {
             Some(failure) => Err(failure),
             None => Ok(exit::SUCCESS),
@@ -71,22 +76,49 @@ fn render_template(
     context: &str,
     server: Option<&SystemVersion>,
 ) -> Result<String, minke_model::Error> {
-    let client = json!({
-        "Version": env!("CARGO_PKG_VERSION"),
-        "ApiVersion": spoken.to_string(),
-        "DefaultAPIVersion": ApiVersion::MAX.to_string(),
-        "GitCommit": BUILD,
-        "GoVersion": "",
-        "Os": "linux",
-        "Arch": architecture(),
-        "BuildTime": "",
-        "Context": context,
-    });
-    let server = server.map(|answer| serde_json::to_value(answer).unwrap_or_default());
-    let body = serde_json::to_vec(&json!({"Client": client, "Server": server})).unwrap_or_default();
-    let document = Document::parse(&body)?;
-    debug_assert!(matches!(document.value, Value::Map(_)));
-    Program::new(template, Subject::Object, "version").run(&document).map(|text| text + "\n")
+    let both = Both {
+        client: ClientVersion {
+            version: env!("CARGO_PKG_VERSION"),
+            api_version: spoken.to_string(),
+            default_api_version: ApiVersion::MAX.to_string(),
+            git_commit: BUILD,
+            go_version: "",
+            os: "linux",
+            arch: architecture(),
+            build_time: "",
+            context,
+        },
+        server,
+    };
+    let document = Document::parse(&serde_json::to_vec(&both).unwrap_or_default())?;
+    // In Docker's own type these two are not named as in the JSON.
+    let template = template.replace(".APIVersion", ".ApiVersion").replace(".DefaultApiVersion", ".DefaultAPIVersion");
+    Program::new(&template, Subject::Typed("system.versionInfo"), "version")
+        .run(&document)
+        .map(|text| text + "\n")
+}
+
+/// What a template sees, in the order in which `json` prints it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Both<'a> {
+    client: ClientVersion<'a>,
+    server: Option<&'a SystemVersion>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ClientVersion<'a> {
+    version: &'a str,
+    api_version: String,
+    #[serde(rename = "DefaultAPIVersion")]
+    default_api_version: String,
+    git_commit: &'a str,
+    go_version: &'a str,
+    os: &'a str,
+    arch: &'a str,
+    build_time: &'a str,
+    context: &'a str,
 }
 
 fn render(spoken: ApiVersion, context: &str, server: Option<&SystemVersion>) -> String {
