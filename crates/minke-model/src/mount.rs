@@ -155,6 +155,9 @@ pub fn parse_volume_flag(text: &str, directory: &str) -> Result<VolumeFlag> {
     if text.split(':').any(str::is_empty) {
         return Err(Error::invalid(format!("invalid spec: {text}: empty section between colons")));
     }
+    if text.split(':').count() > 3 {
+        return Err(Error::invalid(format!("invalid spec: {text}: too many colons")));
+    }
     let Some((source, rest)) = text.split_once(':') else {
         return Ok(VolumeFlag::Anonymous(text.to_string()));
     };

@@ -27,6 +27,7 @@ mod powercut;
 mod prune;
 mod robust;
 mod run;
+mod same_words;
 mod security;
 mod soak;
 mod stats;

@@ -1,0 +1,98 @@
+//! The docker client and ours against one engine: the same command line gives the same code, output and error. The lines are
+//! in `same_words.txt`. The engine is the same for both, so what differs is the client's doing.
+
+use minke_e2e::cli::{Cli, Output};
+use minke_e2e::{Client, Rig, by_docker};
+
+/// How much of a line's outcome has to be equal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// It only prepares.
+    Nothing,
+    Code,
+    NotTheError,
+    All,
+}
+
+fn table() -> impl Iterator<Item = (Extent, &'static str)> {
+    let lines = include_str!("same_words.txt").lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| match line.split_at(2) {
+        ("! ", rest) => (Extent::Nothing, rest),
+        ("$ ", rest) => (Extent::Code, rest),
+        ("~ ", rest) => (Extent::NotTheError, rest),
+        _ => (Extent::All, line),
+    })
+}
+
+/// Replaces what differs from one run to the next: the program's name, ids, durations.
+fn normalized(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric()) {
+        let bare = word.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        let is_id = bare.chars().all(|letter| letter.is_ascii_digit() || ('a'..='f').contains(&letter));
+        words.push(match bare {
+            "docker" => word.replacen("docker", "minke", 1),
+            id if is_id && matches!(id.len(), 12 | 64) => word.replacen(id, "ID", 1),
+            _ => word.to_string(),
+        });
+    }
+    let long = ["Less than a second ago", "About a minute ago", "About an hour ago"];
+    let mut text = long.iter().fold(words.concat(), |text, known| text.replace(known, "A WHILE ago"));
+    for unit in ["seconds", "second", "minutes", "minute"] {
+        while let Some(end) = text.find(&format!(" {unit} ago")) {
+            let begin = text[..end].rfind(|letter: char| !letter.is_ascii_digit()).map_or(0, |at| at + 1);
+            text.replace_range(begin..end + unit.len() + 5, "A WHILE ago");
+        }
+    }
+    let durations = ["Less than a second", "About a minute", "Up 1 second", "Up 2 seconds", "Up 3 seconds"];
+    let text = durations.iter().fold(text, |text, known| text.replace(known, "A WHILE"));
+    // Columns are as wide as the widest duration was.
+    text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn difference(extent: Extent, docker: &Output, minke: &Output) -> Option<String> {
+    if docker.code != minke.code {
+        let words = format!("{}{}", docker.stderr, minke.stderr);
+        return Some(format!("code: docker {}, minke {}\n{words}", docker.code, minke.code));
+    }
+    let of = |name: &str, one: &str, other: &str| {
+        let (one, other) = (normalized(one), normalized(other));
+        (one != other).then(|| format!("{name}\n--- docker\n{one}--- minke\n{other}"))
+    };
+    let raw = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let output = || of("output", &raw(docker), &raw(minke));
+    match extent {
+        Extent::Nothing | Extent::Code => None,
+        Extent::NotTheError => output(),
+        Extent::All => output().or_else(|| of("error", &docker.stderr, &minke.stderr)),
+    }
+}
+
+/// Runs the lines and lists those whose outcomes differ.
+fn differences(rig: &Rig) -> Vec<String> {
+    let home = rig.scratch().join("home");
+    let (docker, minke) =
+        (Cli::new(Client::Docker, rig.socket(), &home), Cli::new(Client::Minke, rig.socket(), &home));
+    let mut found = Vec::new();
+    for (extent, line) in table() {
+        let one = docker.run(line, &[], 60);
+        if extent == Extent::Nothing {
+            assert!(one.code < 125, "{line}: {one:?}");
+            continue;
+        }
+        let other = minke.run(line, &[], 60);
+        found.extend(difference(extent, &one, &other).map(|words| format!("==== {line}\n{words}")));
+    }
+    found
+}
+
+#[test]
+fn the_docker_client_and_ours_say_the_same() {
+    by_docker(|rig| {
+        if rig.kind() == minke_e2e::EngineKind::Dockerd {
+            return; // ours is compared with the docker client, at the engine that both are used with
+        }
+        let found = differences(rig);
+        assert!(found.is_empty(), "{} of {} lines differ:\n{}", found.len(), table().count(), found.join("\n"));
+    });
+}
