@@ -93,6 +93,12 @@ fn the_docker_client_and_ours_say_the_same() {
             return; // ours is compared with the docker client, at the engine that both are used with
         }
         let found = differences(rig);
-        assert!(found.is_empty(), "{} of {} lines differ:\n{}", found.len(), table().count(), found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "{} of {} lines differ:\n{}",
+            found.len(),
+            table().count(),
+            found.join("\n")
+        );
     });
 }

@@ -101,9 +101,8 @@ impl Verb for Ps {
         let asked = match (self.quiet, self.format.as_str()) {
             (true, "") => "",
             (true, _) => {
-                session.complain(
-                    "WARNING: Ignoring custom format, because both --format and --quiet are set.",
-                );
+                session
+                    .complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
                 ""
             }
             (false, _) => asked,

@@ -148,9 +148,6 @@ mod tests {
         let bodies = [Bytes::from_static(b"{\"Id\":\"a\"}\n"), Bytes::from_static(b"{\"Id\":\"b\"}")];
         assert_eq!(render_json(&bodies, false), b"[{\"Id\":\"a\"},{\"Id\":\"b\"}]\n");
         assert_eq!(render_json(&[], true), b"[]\n");
-        assert_eq!(
-            render_template(&bodies, &Program::new("{{.Id}}", Subject::Object, "")).0,
-            "a\nb\n"
-        );
+        assert_eq!(render_template(&bodies, &Program::new("{{.Id}}", Subject::Object, "")).0, "a\nb\n");
     }
 }

@@ -92,7 +92,8 @@ fn render_template(
     };
     let document = Document::parse(&serde_json::to_vec(&both).unwrap_or_default())?;
     // In Docker's own type these two are not named as in the JSON.
-    let template = template.replace(".APIVersion", ".ApiVersion").replace(".DefaultApiVersion", ".DefaultAPIVersion");
+    let template =
+        template.replace(".APIVersion", ".ApiVersion").replace(".DefaultApiVersion", ".DefaultAPIVersion");
     Program::new(&template, Subject::Typed("system.versionInfo"), "version")
         .run(&document)
         .map(|text| text + "\n")
