@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::cmd::{container, image, system, volume};
+use crate::cmd::{completion, container, context, image, system, volume};
 use crate::error::{Failure, Outcome};
 use crate::globals::Globals;
 use crate::grammar::{self, Parsed, Verb};
@@ -82,6 +82,16 @@ pub const COMMANDS: &[Row] = &[
     row::<image::prune::Prune>(&["image prune"]),
     row::<system::df::DiskUse>(&["system df"]),
     row::<system::prune::Prune>(&["system prune"]),
+    row::<completion::Completion>(&["completion"]),
+    row::<context::create::Create>(&["context create"]),
+    row::<context::export::Export>(&["context export"]),
+    row::<context::import::Import>(&["context import"]),
+    row::<context::inspect::Inspect>(&["context inspect"]),
+    row::<context::ls::List>(&["context ls", "context list"]),
+    row::<context::rm::Remove>(&["context rm", "context remove"]),
+    row::<context::show::Show>(&["context show"]),
+    row::<context::update::Update>(&["context update"]),
+    row::<context::use_::Use>(&["context use"]),
     row::<volume::create::Create>(&["volume create"]),
     row::<volume::inspect::Inspect>(&["volume inspect"]),
     row::<volume::ls::List>(&["volume ls", "volume list"]),
@@ -92,6 +102,7 @@ pub const COMMANDS: &[Row] = &[
 
 const NOUNS: &[(&str, &str)] = &[
     ("container", "Work with containers"),
+    ("context", "Work with named engines"),
     ("image", "Work with images"),
     ("system", "Work with the engine"),
     ("volume", "Work with volumes"),

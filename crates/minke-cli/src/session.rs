@@ -41,7 +41,10 @@ impl Session {
     /// Where the engine is, by flags, environment and context.
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
         let request = self.globals.host_request(&env, &self.config.directory);
-        Ok(request.resolve(&env, &self.config)?)
+        let found = request.resolve(&env, &self.config);
+        found.map_err(|error| {
+            Failure::Plain(format!("Failed to initialize: unable to resolve docker endpoint: {error}"))
+        })
     }
 
     /// The engine; connects, starts it where that is due, and agrees on a version.

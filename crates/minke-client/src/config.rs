@@ -1,10 +1,10 @@
 //! The client's configuration file, `config.json`, and where it lies. Reads the keys this version acts on and leaves the
-//! others alone; never writes it.
+//! others alone; writes one, the current context.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use minke_model::{Error, Result};
+use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
 const LIMIT_BYTES: u64 = 4 << 20;
@@ -105,6 +105,30 @@ impl Config {
     }
 }
 
+/// Writes the context in use into `config.json` in `directory`; an empty name means none. All else in the file stays.
+///
+/// # Errors
+/// The file is not JSON of the right form, or cannot be written.
+pub fn set_current_context(directory: &Path, name: &str) -> Result<()> {
+    Config::load(directory)?;
+    let path = directory.join("config.json");
+    let mut settings: serde_json::Map<String, serde_json::Value> = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).context("config.json")?,
+        Err(_) => serde_json::Map::new(),
+    };
+    settings.entry("auths").or_insert_with(|| serde_json::Map::new().into());
+    match name {
+        "" => drop(settings.remove("currentContext")),
+        name => drop(settings.insert("currentContext".into(), name.into())),
+    }
+    let mut text = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, tabs);
+    serde::Serialize::serialize(&settings, &mut writer).context("config.json")?;
+    std::fs::create_dir_all(directory).with_context(|| format!("mkdir {}", directory.display()))?;
+    crate::context::write_file(&path, &text, 0o600)
+}
+
 /// The directory of the configuration file: what the flag says, else `DOCKER_CONFIG`, else `.docker` in the home directory.
 pub fn directory(flag: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -137,6 +161,18 @@ mod tests {
         let config: Config =
             serde_json::from_str(r#"{"auths":{"x":{}},"detachKeys":"ctrl-x","psFormat":"{{.ID}}"}"#).unwrap();
         assert_eq!((config.detach_keys.as_str(), config.ps_format.as_str()), ("ctrl-x", "{{.ID}}"));
+    }
+
+    #[test]
+    fn the_context_in_use_is_written_and_all_else_stays() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.json"), r#"{"auths":{"x":{}},"psFormat":"y"}"#).unwrap();
+        set_current_context(home.path(), "far").unwrap();
+        let config = Config::load(home.path()).unwrap();
+        assert_eq!((config.current_context.as_str(), config.ps_format.as_str()), ("far", "y"));
+        set_current_context(home.path(), "").unwrap();
+        let text = std::fs::read_to_string(home.path().join("config.json")).unwrap();
+        assert_eq!(text, "{\n\t\"auths\": {\n\t\t\"x\": {}\n\t},\n\t\"psFormat\": \"y\"\n}");
     }
 
     #[test]

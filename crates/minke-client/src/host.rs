@@ -99,7 +99,7 @@ impl HostRequest {
                 return Err(Error::invalid("conflicting options: cannot specify both --host and --context"));
             }
             ([host], None) => return named(host),
-            ([_, _, ..], _) => return Err(Error::invalid("specify only one -H")),
+            ([_, _, ..], _) => return Err(Error::invalid("Specify only one -H")),
             ([], Some(name)) => return self.in_context(name, config),
         }
         if let Some(host) = set("MINKE_HOST").or_else(|| set("DOCKER_HOST")) {
@@ -110,6 +110,19 @@ impl HostRequest {
             Some(name) => self.in_context(&name, config),
             None => Ok(self.default_endpoint()),
         }
+    }
+
+    /// The name of the context that decides, by the same order; whether there is one of that name is not asked.
+    pub fn context_name(&self, env: &dyn Fn(&str) -> Option<String>, config: &Config) -> String {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let by_host = !self.hosts.is_empty() || set("MINKE_HOST").or_else(|| set("DOCKER_HOST")).is_some();
+        match &self.context {
+            Some(name) => return name.clone(),
+            None if by_host => return context::DEFAULT.into(),
+            None => {}
+        }
+        let current = Some(config.current_context.clone()).filter(|name| !name.is_empty());
+        set("DOCKER_CONTEXT").or(current).unwrap_or_else(|| context::DEFAULT.into())
     }
 
     fn in_context(&self, name: &str, config: &Config) -> Result<Endpoint> {
@@ -266,7 +279,7 @@ mod tests {
     fn contradictions_are_refused() {
         let config = Config::default();
         let two = HostRequest { hosts: vec!["a:1".into(), "b:1".into()], ..HostRequest::default() };
-        assert_eq!(resolve(&two, &[], &config).unwrap_err().message(), "specify only one -H");
+        assert_eq!(resolve(&two, &[], &config).unwrap_err().message(), "Specify only one -H");
         let mixed =
             HostRequest { hosts: vec!["a:1".into()], context: Some("x".into()), ..HostRequest::default() };
         assert!(resolve(&mixed, &[], &config).unwrap_err().message().starts_with("conflicting options"));

@@ -3,6 +3,7 @@
 //! connections, frames) and how its answers become errors with a kind. Must never print, and never decide what a user meant.
 
 pub mod config;
+pub mod context;
 pub mod frame;
 pub mod host;
 
@@ -10,7 +11,6 @@ mod call;
 mod client;
 mod connection;
 mod containers;
-mod context;
 mod execs;
 mod files;
 mod images;

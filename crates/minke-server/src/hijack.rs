@@ -9,6 +9,7 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -131,7 +132,8 @@ pub fn answer(client: ClientSide, session: impl Session) -> Result<Response> {
     let protocol = client.headers.get(header::UPGRADE).cloned();
     let mut answer = match (protocol, client.upgrade) {
         (Some(protocol), Some(upgrade)) => {
-            tokio::spawn(report(connect_upgraded(upgrade, session), client.handoff));
+            let late = reads_head_in_pieces(&client.headers);
+            tokio::spawn(report(connect_upgraded(upgrade, session, late), client.handoff));
             switching(content_type, protocol)
         }
         _ => response::of_type(content_type, stream(client.body, session, client.handoff)?),
@@ -158,11 +160,42 @@ async fn report(work: impl Future<Output = Result<()>>, _until_then: Handoff) {
     }
 }
 
-async fn connect_upgraded(upgrade: OnUpgrade, session: impl Session) -> Result<()> {
+/// How long a client may take to read the answer's head before the stream begins all the same.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
+/// The same where nobody can tell whether it has.
+const HEAD_DELAY: Duration = Duration::from_millis(20);
+
+/// Whether the client loses what comes in one piece with the answer's head: docker-py reads the head through a buffer, and the
+/// stream past it.
+fn reads_head_in_pieces(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("docker-sdk-python/"))
+}
+
+/// Waits until the other end of a unix socket has read all that was written.
+async fn await_read(socket: &OwnedFd) {
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < HEAD_PATIENCE
+        && minke_sys::descriptor::unread_bytes(socket).is_ok_and(|bytes| bytes > 0)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn connect_upgraded(upgrade: OnUpgrade, session: impl Session, late: bool) -> Result<()> {
     let upgraded = upgrade.await.context("upgrading the connection")?;
     let (socket, prefix) = match downcast::<TokioIo<UnixStream>>(upgraded) {
-        Ok(parts) => (descriptor(parts.io.into_inner()).context("taking the connection")?, parts.read_buf),
+        Ok(parts) => {
+            let socket = descriptor(parts.io.into_inner()).context("taking the connection")?;
+            if late {
+                await_read(&socket).await;
+            }
+            (socket, parts.read_buf)
+        }
         Err(upgraded) => {
+            if late {
+                tokio::time::sleep(HEAD_DELAY).await;
+            }
             let (near, far) = UnixStream::pair().context("socket pair")?;
             tokio::spawn(proxy(upgraded, near));
             (descriptor(far).context("socket pair")?, Bytes::new())

@@ -113,6 +113,15 @@ pub fn close_all_but(kept: &mut [RawFd]) -> Result<()> {
     crate::process::close_range(first, u32::MAX)
 }
 
+/// How many bytes the other end of a unix stream socket has not read yet, with the kernel's own overhead: zero means all is read.
+pub fn unread_bytes(socket: impl AsFd) -> Result<usize> {
+    const SIOCOUTQ: usize = 0x5411;
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel writes one int.
+    unsafe { call!(k::__NR_ioctl, socket.as_fd().as_raw_fd(), SIOCOUTQ, &raw mut bytes) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// The path by which this process reaches the file behind `fd`.
 pub fn magic_path(fd: impl AsFd) -> alloc::string::String {
     alloc::format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())

@@ -1,6 +1,8 @@
 //! The commands: the noun picks the folder, the verb picks the file.
 
+pub mod completion;
 pub mod container;
+pub mod context;
 pub mod image;
 pub mod prune;
 pub mod system;

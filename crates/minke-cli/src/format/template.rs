@@ -20,8 +20,10 @@ pub enum Subject {
 }
 
 /// The lists whose missing fields Docker words as it does those of objects.
-const WORDED_AS_OBJECTS: [&str; 3] =
-    ["*formatter.imageContext", "*formatter.volumeContext", "*image.historyContext"];
+const WORDED_AS_OBJECTS: [&str; 4] = [
+    "*formatter.clientContextContext",
+    "*formatter.imageContext", "*formatter.volumeContext", "*image.historyContext",
+];
 
 /// A `--format` that has been read.
 pub struct Program {

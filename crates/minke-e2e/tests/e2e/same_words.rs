@@ -2,7 +2,7 @@
 //! in `same_words.txt`. The engine is the same for both, so what differs is the client's doing.
 
 use minke_e2e::cli::{Cli, Output};
-use minke_e2e::{Client, Rig, by_docker};
+use minke_e2e::{Client, Rig, by_docker, peers};
 
 /// How much of a line's outcome has to be equal.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,4 +101,73 @@ fn the_docker_client_and_ours_say_the_same() {
             found.join("\n")
         );
     });
+}
+
+/// The outcome of a line by a client that has a home of its own and no engine.
+fn at_home(client: Client, home: &std::path::Path, line: &str) -> Output {
+    let program = match client {
+        Client::Minke => peers::minke(),
+        Client::Docker => peers::docker().to_path_buf(),
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(shell_words::split(line).expect("a line of a shell")).env("HOME", home).current_dir(home);
+    for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "MINKE_HOST", "MINKE_CONFIG"] {
+        command.env_remove(variable);
+    }
+    let ended = command.stdin(std::process::Stdio::null()).output().expect("the client starts");
+    // The default socket is each program's own, and so is the home.
+    let plain = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).replace(&home.display().to_string(), "HOME");
+        text.replace("/var/run/docker.sock", "SOCKET").replace("/run/minke/minke.sock", "SOCKET")
+    };
+    Output {
+        code: ended.status.code().unwrap_or(-1),
+        stdout: plain(&ended.stdout).into_bytes(),
+        stderr: plain(&ended.stderr),
+    }
+}
+
+#[test]
+fn contexts_are_made_and_used_in_the_same_words() {
+    let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
+    let homes = ["docker-home", "minke-home"].map(|name| scratch.path().join(name));
+    homes.iter().for_each(|home| std::fs::create_dir(home).expect("a home"));
+    let mut found = Vec::new();
+    let lines = include_str!("context_words.txt").lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (one, other) = (at_home(Client::Docker, &homes[0], line), at_home(Client::Minke, &homes[1], line));
+        found.extend(difference(Extent::All, &one, &other).map(|words| format!("==== {line}\n{words}")));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let ours = at_home(Client::Docker, &homes[1], "context inspect cc new");
+    assert_eq!(ours.code, 0, "the docker client reads what ours has written: {ours:?}");
+}
+
+/// Asks bash for the completions of a line whose last word is typed half.
+fn completions(program: &str, folder: &std::path::Path, line: &str) -> Vec<String> {
+    let script = format!(
+        "PATH={}:$PATH; source <({program} completion bash); COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _{program}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        folder.display()
+    );
+    let ended = std::process::Command::new("bash").arg("-c").arg(script).output().expect("bash starts");
+    String::from_utf8_lossy(&ended.stdout).lines().map(str::to_string).collect()
+}
+
+#[test]
+fn a_link_named_docker_is_our_command_line_and_dockerd_our_engine() {
+    let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
+    for name in ["docker", "dockerd", "minke"] {
+        std::os::unix::fs::symlink(peers::minke(), scratch.path().join(name)).expect("a link");
+    }
+    let said = |name: &str, words: &[&str]| {
+        let ended = std::process::Command::new(scratch.path().join(name)).args(words).output().expect("it starts");
+        String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned()
+    };
+    assert!(said("docker", &["--version"]).starts_with("Docker version "));
+    assert!(said("docker", &["run"]).contains("Usage:  docker run [OPTIONS] IMAGE"));
+    assert!(said("dockerd", &["--help"]).contains("dockerd"), "the engine's own help");
+    assert!(said("dockerd", &["--nope"]).contains("dockerd"));
+    assert_eq!(completions("docker", scratch.path(), "docker volume pr"), ["prune"]);
+    assert_eq!(completions("minke", scratch.path(), "minke run --sig"), ["--sig-proxy"]);
+    assert_eq!(completions("minke", scratch.path(), "minke rena"), ["rename"]);
 }

@@ -40,7 +40,7 @@ pub fn check(log: &LogConfig) -> Result<()> {
             limits(log).map(|_| ())
         }
         other => Err(Error::invalid(format!(
-            "logger: no log driver named '{other}' is registered: this version of minke has json-file and none"
+            "logger: no log driver named '{other}' is registered"
         ))),
     }
 }
