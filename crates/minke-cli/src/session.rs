@@ -42,8 +42,9 @@ impl Session {
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
         let request = self.globals.host_request(&env, &self.config.directory);
         let found = request.resolve(&env, &self.config);
-        found.map_err(|error| {
-            Failure::Plain(format!("Failed to initialize: unable to resolve docker endpoint: {error}"))
+        found.map_err(|error| match error.message() {
+            words if words.starts_with("conflicting options") => Failure::Error(error),
+            _ => Failure::Plain(format!("Failed to initialize: unable to resolve docker endpoint: {error}")),
         })
     }
 

@@ -22,7 +22,7 @@ pub struct Export {}
 
 impl Verb for Export {
     const SUMMARY: &'static str = "Write a context to an archive";
-    const USAGE: &'static str = "CONTEXT [FILE|-]";
+    const USAGE: &'static str = "[OPTIONS] CONTEXT [FILE|-]";
     const ARITY: Arity = Arity::Between(1, 2);
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {

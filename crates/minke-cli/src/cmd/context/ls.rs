@@ -20,6 +20,7 @@ const KIND: Kind = Kind {
     go_type: "*formatter.clientContextContext",
     headings: &[
         ("Name", "NAME"),
+        ("Current", ""),
         ("Description", "DESCRIPTION"),
         ("DockerEndpoint", "DOCKER ENDPOINT"),
         ("Error", "ERROR"),
