@@ -79,7 +79,11 @@ impl Failure {
         match self {
             Self::Flag(usage) => format!("{}\n{}", usage.message, usage.render(program, "Run")),
             Self::Arguments(usage) => {
-                let see = if usage.message.contains("at least") && !usage.message.contains("at most") { "See" } else { "Run" };
+                let see = if usage.message.contains("at least") && !usage.message.contains("at most") {
+                    "See"
+                } else {
+                    "Run"
+                };
                 let message = format!("'{program} {}' {}", usage.form, usage.message);
                 format!("{program}: {message}\n{}", usage.render(program, see))
             }

@@ -87,7 +87,10 @@ pub fn check_name(name: &str) -> Result<()> {
     match name {
         "" => Err(Error::invalid("context name cannot be empty")),
         DEFAULT => Err(Error::invalid("\"default\" is a reserved context name")),
-        _ if name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner) => {
+        _ if name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(inner) =>
+        {
             Ok(())
         }
         _ => Err(Error::invalid(format!(
@@ -130,7 +133,8 @@ impl ContextStore {
                 path.display()
             ))
         };
-        let invalid = |cause: String| Error::invalid(format!("context \"{name}\": {}: {cause}", path.display()));
+        let invalid =
+            |cause: String| Error::invalid(format!("context \"{name}\": {}: {cause}", path.display()));
         if fs::metadata(&path).map_err(|_| absent())?.len() > LIMIT_BYTES {
             return Err(invalid("the file is too large".into()));
         }
@@ -162,7 +166,8 @@ impl ContextStore {
         let mut found = BTreeMap::new();
         for endpoint in fs::read_dir(self.tls_path(name)).into_iter().flatten().flatten() {
             let files = fs::read_dir(endpoint.path()).into_iter().flatten().flatten();
-            let mut names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+            let mut names: Vec<String> =
+                files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
             names.sort();
             found.insert(endpoint.file_name().to_string_lossy().into_owned(), names);
         }
@@ -224,7 +229,11 @@ fn folder_of(name: &str) -> String {
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| format!("mkdir {}", path.display()))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("mkdir {}", path.display()))
 }
 
 /// Writes a file beside its place and renames it there, so that nobody reads half of it.

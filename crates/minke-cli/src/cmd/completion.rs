@@ -18,7 +18,10 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["start"], "ps -a -f status=created -f status=exited --format {{.Names}}"),
     (&["attach", "exec", "kill", "pause", "stop", "top"], "ps --format {{.Names}}"),
     (
-        &["commit", "cp", "diff", "export", "logs", "port", "rename", "restart", "rm", "stats", "unpause", "update", "wait"],
+        &[
+            "commit", "cp", "diff", "export", "logs", "port", "rename", "restart", "rm", "stats", "unpause",
+            "update", "wait",
+        ],
         "ps -a --format {{.Names}}",
     ),
     (&["container inspect", "inspect"], "ps -a --format {{.Names}}"),
@@ -26,7 +29,14 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["image inspect", "image rm", "image remove"], "images --format {{.Repository}}:{{.Tag}}"),
     (&["volume inspect", "volume rm", "volume remove"], "volume ls -q"),
     (
-        &["context export", "context inspect", "context rm", "context remove", "context update", "context use"],
+        &[
+            "context export",
+            "context inspect",
+            "context rm",
+            "context remove",
+            "context update",
+            "context use",
+        ],
         "context ls -q",
     ),
 ];
@@ -105,7 +115,8 @@ fn nouns() -> Vec<&'static str> {
 fn cases() -> String {
     let mut text = String::new();
     for (row, form) in forms() {
-        let flags: Vec<String> = flags_of(row, form).into_iter().map(|(name, _)| format!("--{name}")).collect();
+        let flags: Vec<String> =
+            flags_of(row, form).into_iter().map(|(name, _)| format!("--{name}")).collect();
         let names = names_of(form).unwrap_or_default();
         text.push_str(&format!("    '{form}') flags='{}' names='{names}' ;;\n", flags.join(" ")));
     }
@@ -221,7 +232,9 @@ mod tests {
                 assert!(script.contains(&format!("'{form}') flags=")), "{form}");
             }
         }
-        assert!(fish("minke").contains("-n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l quiet"));
+        assert!(fish("minke").contains(
+            "-n '__fish_seen_subcommand_from volume; and __fish_seen_subcommand_from ls' -l quiet"
+        ));
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub enum Subject {
 /// The lists whose missing fields Docker words as it does those of objects.
 const WORDED_AS_OBJECTS: [&str; 4] = [
     "*formatter.clientContextContext",
-    "*formatter.imageContext", "*formatter.volumeContext", "*image.historyContext",
+    "*formatter.imageContext",
+    "*formatter.volumeContext",
+    "*image.historyContext",
 ];
 
 /// A `--format` that has been read.

@@ -135,7 +135,8 @@ fn contexts_are_made_and_used_in_the_same_words() {
     let mut found = Vec::new();
     let lines = include_str!("context_words.txt").lines().map(str::trim);
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (one, other) = (at_home(Client::Docker, &homes[0], line), at_home(Client::Minke, &homes[1], line));
+        let (one, other) =
+            (at_home(Client::Docker, &homes[0], line), at_home(Client::Minke, &homes[1], line));
         found.extend(difference(Extent::All, &one, &other).map(|words| format!("==== {line}\n{words}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -160,7 +161,8 @@ fn a_link_named_docker_is_our_command_line_and_dockerd_our_engine() {
         std::os::unix::fs::symlink(peers::minke(), scratch.path().join(name)).expect("a link");
     }
     let said = |name: &str, words: &[&str]| {
-        let ended = std::process::Command::new(scratch.path().join(name)).args(words).output().expect("it starts");
+        let ended =
+            std::process::Command::new(scratch.path().join(name)).args(words).output().expect("it starts");
         String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned()
     };
     assert!(said("docker", &["--version"]).starts_with("Docker version "));

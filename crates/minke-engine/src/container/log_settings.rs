@@ -39,9 +39,7 @@ pub fn check(log: &LogConfig) -> Result<()> {
             }
             limits(log).map(|_| ())
         }
-        other => Err(Error::invalid(format!(
-            "logger: no log driver named '{other}' is registered"
-        ))),
+        other => Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
 }
 

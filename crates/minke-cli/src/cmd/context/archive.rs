@@ -46,7 +46,9 @@ fn entry(out: &mut Vec<u8>, name: &str, mode: u32, bytes: Option<&[u8]>) {
 /// It is not an archive, has no `meta.json`, or has an entry that does not belong there.
 pub fn read(bytes: &[u8]) -> Result<(Vec<u8>, Vec<TlsFile>)> {
     if bytes.starts_with(b"PK\x03\x04") {
-        return Err(Error::invalid("invalid context: a zip archive is not read by this version; export it as tar"));
+        return Err(Error::invalid(
+            "invalid context: a zip archive is not read by this version; export it as tar",
+        ));
     }
     let mut meta = None;
     let mut files = Vec::new();
@@ -55,7 +57,8 @@ pub fn read(bytes: &[u8]) -> Result<(Vec<u8>, Vec<TlsFile>)> {
         if header.iter().all(|byte| *byte == 0) {
             break;
         }
-        let (name, size, kind) = parse_header(header).ok_or_else(|| Error::invalid("archive/tar: invalid tar header"))?;
+        let (name, size, kind) =
+            parse_header(header).ok_or_else(|| Error::invalid("archive/tar: invalid tar header"))?;
         let content = after.get(..size).ok_or_else(|| Error::invalid("unexpected EOF"))?;
         rest = after.get(size.next_multiple_of(BLOCK_BYTES)..).unwrap_or_default();
         if kind != b'0' && kind != 0 {

@@ -34,7 +34,8 @@ pub fn read(pairs: &[(String, String)]) -> Result<(StoredEndpoint, Vec<TlsFile>)
                     .map_err(|_| failed(format!("skip-tls-verify: parsing {value:?}: invalid syntax")))?;
             }
             "ca" | "cert" | "key" => {
-                let bytes = fs::read(value).map_err(|error| failed(format!("open {value}: {}", reason(&error))))?;
+                let bytes =
+                    fs::read(value).map_err(|error| failed(format!("open {value}: {}", reason(&error))))?;
                 if !bytes.windows(11).any(|words| words == b"-----BEGIN ") {
                     return Err(failed(format!(
                         "invalid docker endpoint options: failed to retrieve context tls info: {key}.pem seems invalid"

@@ -37,7 +37,9 @@ impl Verb for Export {
         let path = arguments.get(1).cloned().unwrap_or_else(|| format!("{name}.dockercontext"));
         if path == "-" {
             if terminal::output_is_terminal() {
-                return Err(Failure::Plain("cowardly refusing to export to a terminal, specify a file path".into()));
+                return Err(Failure::Plain(
+                    "cowardly refusing to export to a terminal, specify a file path".into(),
+                ));
             }
             session.print(bytes)?;
             return Ok(exit::SUCCESS);

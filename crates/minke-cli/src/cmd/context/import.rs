@@ -42,8 +42,8 @@ impl Verb for Import {
             return Err(Error::invalid("invalid context: the archive is too large").into());
         }
         let (meta, files) = archive::read(&bytes)?;
-        let mut context: StoredContext =
-            serde_json::from_slice(&meta).map_err(|error| Error::invalid(format!("invalid context: {error}")))?;
+        let mut context: StoredContext = serde_json::from_slice(&meta)
+            .map_err(|error| Error::invalid(format!("invalid context: {error}")))?;
         context.name.clone_from(name);
         store.write(&context, Some(&files))?;
         session.print(format!("{name}\n"))?;

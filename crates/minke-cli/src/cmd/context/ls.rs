@@ -55,7 +55,8 @@ impl Verb for List {
         let default = super::default_context(session);
         contexts.push([DEFAULT.into(), DEFAULT_DESCRIPTION.into(), default.host().into(), String::new()]);
         if !contexts.iter().any(|[name, ..]| *name == in_use) {
-            let error = super::find(session, &in_use).err().map(|error| error.to_string()).unwrap_or_default();
+            let error =
+                super::find(session, &in_use).err().map(|error| error.to_string()).unwrap_or_default();
             contexts.push([in_use.clone(), String::new(), String::new(), error]);
         }
         contexts.sort();

@@ -33,7 +33,8 @@ fn current(session: &Session) -> String {
 /// What the variables and `-H` say, as a context.
 fn default_context(session: &Session) -> StoredContext {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let host = session.globals.host.first().cloned().or_else(|| set("MINKE_HOST")).or_else(|| set("DOCKER_HOST"));
+    let host =
+        session.globals.host.first().cloned().or_else(|| set("MINKE_HOST")).or_else(|| set("DOCKER_HOST"));
     let host = host.unwrap_or_else(|| format!("unix://{DEFAULT_SOCKET}"));
     let endpoint = StoredEndpoint { host, skip_tls_verify: false };
     StoredContext {

@@ -31,7 +31,11 @@ impl Verb for Remove {
             } else if !self.force && *name == in_use && store.exists(name) {
                 Some(format!("context \"{name}\" is in use, set -f flag to force remove"))
             } else {
-                store.remove(name).err().filter(|_| !self.force || store.exists(name)).map(|error| error.to_string())
+                store
+                    .remove(name)
+                    .err()
+                    .filter(|_| !self.force || store.exists(name))
+                    .map(|error| error.to_string())
             };
             match refused {
                 Some(words) => {
