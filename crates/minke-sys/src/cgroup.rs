@@ -45,19 +45,22 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
 
 /// Makes a directory in a v1 hierarchy, with its parents; a cpuset gets its parent's processors and memory nodes.
 pub fn make_v1(path: &Path) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_v1(parent)?;
-    }
-    match std::fs::create_dir(path) {
+    // Most often only the last directory is missing: it is tried first.
+    let made = match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), make_v1)?;
+            std::fs::create_dir(path)
+        }
+        made => made,
+    };
+    match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        result => result.map_err(at(path))?,
+        made => made.map_err(at(path))?,
     }
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let own = path.join(name);
-        let Ok(value) = std::fs::read_to_string(&own) else { continue };
+        // A hierarchy that lacks the one lacks the other.
+        let Ok(value) = std::fs::read_to_string(&own) else { break };
         if value.trim().is_empty() {
             let parent = path.parent().unwrap_or(path).join(name);
             let value = std::fs::read_to_string(&parent).map_err(at(&parent))?;
