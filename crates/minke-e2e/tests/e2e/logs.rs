@@ -184,3 +184,16 @@ fn a_log_of_one_file_is_never_read_from_its_middle() {
         assert_eq!(seen.last(), Some(&last));
     });
 }
+
+#[test]
+fn facts_of_the_container_stand_in_each_line() {
+    case(|rig| {
+        rig.ok("run --name one --label tier=front --label other=x -e APP=a -e B=2 --log-opt labels=tier --log-opt env-regex=^A --log-opt tag={{.Name}}/{{.ImageName}} busybox echo hello");
+        let file = rig.inspect("one")["LogPath"].as_str().expect("a path").to_string();
+        let text = std::fs::read_to_string(file).expect("the log is readable");
+        let line: serde_json::Value = serde_json::from_str(text.trim()).expect("JSON");
+        assert_eq!(line["attrs"], serde_json::json!({"tier": "front", "APP": "a", "tag": "one/busybox"}));
+        assert_eq!(rig.ok("logs --details one"), "APP=a,tag=one%2Fbusybox,tier=front hello");
+        assert_eq!(rig.ok("logs one"), "hello");
+    });
+}

@@ -1,5 +1,6 @@
 //! Log drivers and their options: checked at creation, handed to the shim at the start. Pure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use minke_api::container::LogConfig;
@@ -7,6 +8,7 @@ use minke_model::size;
 use minke_model::{Error, Result};
 use minke_spec::shim::LogSettings;
 
+use super::log_facts;
 use super::record::Record;
 
 /// A log is rotated at this size unless its options say otherwise, so that it can't fill the disk, bytes.
@@ -14,32 +16,61 @@ const DEFAULT_MAX_SIZE: u64 = 20 << 20;
 /// How many files of that size are kept.
 const DEFAULT_MAX_FILE: u32 = 5;
 
-const JSON_FILE_OPTIONS: [&str; 9] =
-    ["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode"];
+const JSON_FILE_OPTIONS: [&str; 10] = [
+    "max-size",
+    "max-file",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "mode",
+    "max-buffer-size",
+];
 
 /// Refuses an unknown driver, option or value.
 pub fn check(log: &LogConfig) -> Result<()> {
     match log.driver.as_str() {
         "none" => Ok(()),
         "json-file" => {
-            for (key, value) in log.config.iter().flatten() {
-                if !JSON_FILE_OPTIONS.contains(&key.as_str()) && key != "max-buffer-size" {
-                    return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver")));
-                }
-                let acted_upon =
-                    matches!(key.as_str(), "max-size" | "max-file") || (key == "mode" && value == "blocking");
-                if !acted_upon {
-                    return Err(Error::new(
-                        minke_model::ErrorKind::NotImplemented,
-                        format!(
-                            "the log option {key:?} is not offered by this version of minke: leave it out"
-                        ),
-                    ));
-                }
+            let options = log.config.clone().unwrap_or_default();
+            if let Some(key) = options.keys().find(|key| !JSON_FILE_OPTIONS.contains(&key.as_str())) {
+                return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver")));
             }
+            check_mode(&options)?;
+            log_facts::check(&options)?;
+            refuse_compression(&options)?;
             limits(log).map(|_| ())
         }
         other => Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
+    }
+}
+
+/// How lines come into the log. A shim writes them itself, and never waits for anything but the disk; so the mode changes nothing.
+fn check_mode(options: &BTreeMap<String, String>) -> Result<()> {
+    let mode = options.get("mode").map_or("", String::as_str);
+    if !matches!(mode, "" | "blocking" | "non-blocking") {
+        return Err(Error::invalid(format!("logger: logging mode not supported: {mode}")));
+    }
+    match options.get("max-buffer-size") {
+        None => Ok(()),
+        Some(_) if mode != "non-blocking" => {
+            Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"))
+        }
+        Some(size) => size::parse_binary(size).map(|_| ()),
+    }
+}
+
+/// Compressing is not offered yet: asking for it is refused, never ignored.
+fn refuse_compression(options: &BTreeMap<String, String>) -> Result<()> {
+    match options.get("compress").map(String::as_str) {
+        None | Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(()),
+        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Err(Error::new(
+            minke_model::ErrorKind::NotImplemented,
+            "the log option \"compress\" is not offered by this version of minke: leave it out",
+        )),
+        Some(text) => Err(Error::invalid(format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))),
     }
 }
 
@@ -84,7 +115,7 @@ pub fn settings(record: &Record, path: &Path) -> Result<LogSettings> {
         path: path.to_string_lossy().into_owned(),
         max_size,
         max_file,
-        attributes: None,
+        attributes: log_facts::of(record, log.config.as_ref().unwrap_or(&BTreeMap::new()))?,
     })
 }
 
@@ -115,6 +146,12 @@ mod tests {
             (("max-file", "3"), "max-file cannot be greater than 1 when max-size is unlimited"),
             (("max-file", "0"), "max-file cannot be less than 1"),
             (("max-size", "x"), "invalid size: 'x'"),
+            (("compress", "perhaps"), "strconv.ParseBool: parsing \"perhaps\": invalid syntax"),
+            (("mode", "odd"), "logger: logging mode not supported: odd"),
+            (
+                ("max-buffer-size", "1m"),
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+            ),
             (("bogus", "1"), "unknown log opt 'bogus' for json-file log driver"),
         ] {
             assert_eq!(check(&log(&[options])).unwrap_err().message(), expected);

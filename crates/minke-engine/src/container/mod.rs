@@ -35,6 +35,7 @@ mod inspect;
 mod launch;
 pub mod lifecycle;
 mod list;
+mod log_facts;
 mod log_settings;
 mod mounts;
 mod names;

@@ -102,8 +102,11 @@ impl Output {
             self.bytes.push(b' ');
         }
         if options.details {
-            let pairs: Vec<String> =
-                attrs.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<String> = attrs
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!("{}={}", escaped(key), escaped(value)))
+                .collect();
             self.bytes.extend_from_slice(pairs.join(",").as_bytes());
             self.bytes.push(b' ');
         }
@@ -149,6 +152,11 @@ impl Output {
     }
 }
 
+/// As it stands in a query.
+fn escaped(text: &str) -> String {
+    minke_api::query::escape(text, false).replace("%20", "+")
+}
+
 /// Go's `2006-01-02T15:04:05.000000000Z`: nine digits, where the file has as many as are needed.
 fn fixed_nanoseconds(time: &str) -> String {
     let Some(body) = time.strip_suffix('Z') else { return time.to_owned() };
@@ -171,7 +179,8 @@ mod tests {
     }
 
     const A: &str = r#"{"log":"a\n","stream":"stdout","time":"2024-01-02T03:04:05.1Z"}"#;
-    const B: &str = r#"{"log":"b\n","stream":"stderr","attrs":{"tag":"x"},"time":"2024-01-02T03:04:06Z"}"#;
+    const B: &str =
+        r#"{"log":"b\n","stream":"stderr","attrs":{"tag":"x","to":"a b/c"},"time":"2024-01-02T03:04:06Z"}"#;
 
     fn both() -> LogOptions {
         LogOptions { stdout: true, stderr: true, ..LogOptions::default() }
@@ -186,7 +195,8 @@ mod tests {
     #[test]
     fn timestamps_have_nine_digits_and_details_follow() {
         let options = LogOptions { timestamps: true, details: true, ..both() };
-        let expected = "2024-01-02T03:04:05.100000000Z  a\n2024-01-02T03:04:06.000000000Z tag=x b\n";
+        let expected =
+            "2024-01-02T03:04:05.100000000Z  a\n2024-01-02T03:04:06.000000000Z tag=x,to=a+b%2Fc b\n";
         assert_eq!(String::from_utf8(shown(&[A, B], &options, false)).unwrap(), expected);
     }
 
