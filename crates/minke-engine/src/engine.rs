@@ -17,6 +17,7 @@ use crate::container::lifecycle::Lifecycle;
 use crate::container::paths::ContainerPaths;
 use crate::container::record::Record;
 use crate::container::registry::Registry;
+use crate::container::security::Defaults;
 use crate::container::stats::Samples;
 use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
@@ -186,6 +187,12 @@ impl Shared {
             self.host.group(&self.cgroup_parent).remove();
             self.host.group(&ShimHome::path(&self.cgroup_parent)).remove();
         }
+    }
+
+    /// What containers get that say nothing of security.
+    pub fn security_defaults(&self) -> Defaults<'_> {
+        let seccomp_profile = &self.options.seccomp_profile;
+        Defaults { no_new_privileges: self.options.no_new_privileges, seccomp_profile }
     }
 
     /// The files of a container.

@@ -40,6 +40,12 @@ pub struct EngineOptions {
     pub realtime: Realtime,
     /// Where vendors describe their devices; the last folder's word counts.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The filter of containers that choose none: `builtin` (also empty), `unconfined` or a profile's text.
+    pub seccomp_profile: String,
+    /// The IPC mode of containers that choose none.
+    pub default_ipc_mode: String,
+    /// The cgroup namespace of containers that choose none; empty: as the host's control groups are.
+    pub default_cgroupns_mode: String,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

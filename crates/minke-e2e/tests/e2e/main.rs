@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod mounts;
+mod namespaces;
 mod oci;
 mod pause;
 mod places;

@@ -25,6 +25,10 @@ pub struct Circumstances<'a> {
     pub log_driver: &'a str,
     /// Its options.
     pub log_opts: &'a BTreeMap<String, String>,
+    /// The IPC mode of containers that choose none.
+    pub ipc_mode: &'a str,
+    /// The cgroup namespace of containers that choose none; empty: as the host's control groups are.
+    pub cgroupns_mode: &'a str,
     /// Whether containers get a reaper by default.
     pub init: bool,
     /// The host's name.
@@ -157,19 +161,8 @@ fn check_policy(host_config: &HostConfig) -> Result<RestartPolicy> {
 /// Every option that this version doesn't act on is an error: never ignored.
 fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let private = |mode: &str| matches!(mode, "" | "private");
     let refused = [
         (some(&host_config.links), "Links"),
-        (
-            !private(&host_config.ipc_mode)
-                && host_config.ipc_mode != "none"
-                && host_config.ipc_mode != "host",
-            "IpcMode",
-        ),
-        (!private(&host_config.pid_mode) && host_config.pid_mode != "host", "PidMode"),
-        (!matches!(host_config.uts_mode.as_str(), "" | "host"), "UTSMode"),
-        (!matches!(host_config.userns_mode.as_str(), "" | "host"), "UsernsMode"),
-        (!matches!(host_config.cgroupns_mode.as_str(), "" | "private" | "host"), "CgroupnsMode"),
         (host_config.publish_all_ports, "PublishAllPorts"),
         (!matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2"), "Runtime"),
         (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),
@@ -240,10 +233,9 @@ fn network(
         "default" | "bridge" => warnings.push(
             "this version of minke has no bridge network yet: the container gets the network \"none\" (--network none says so without this line)".into(),
         ),
-        other => {
-            let name = other.strip_prefix("container:").map_or(other, |_| other);
-            return Err(Error::not_found(format!("network {name} not found")));
-        }
+        // The other container was looked for before.
+        other if super::namespaces::target(other).is_some() => {}
+        other => return Err(Error::not_found(format!("network {other} not found"))),
     }
     if config.hostname.is_empty() {
         config.hostname = id[..12].to_owned();
@@ -271,11 +263,12 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
         host_config.shm_size = around.shm_size;
     }
     if host_config.ipc_mode.is_empty() {
-        host_config.ipc_mode = "private".into();
+        host_config.ipc_mode = around.ipc_mode.into();
     }
     if host_config.cgroupns_mode.is_empty() {
+        let own = if around.cgroup2 && !host_config.privileged { "private" } else { "host" };
         host_config.cgroupns_mode =
-            if around.cgroup2 && !host_config.privileged { "private" } else { "host" }.into();
+            if around.cgroupns_mode.is_empty() { own } else { around.cgroupns_mode }.into();
     }
     if host_config.runtime.is_empty() {
         host_config.runtime = "minke".into();
@@ -325,6 +318,8 @@ mod tests {
             log_driver: "json-file",
             log_opts: &log_opts,
             init: false,
+            ipc_mode: "private",
+            cgroupns_mode: "",
             hostname: "host",
             thermal_throttle_paths: &[],
         };

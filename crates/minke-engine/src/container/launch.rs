@@ -19,6 +19,7 @@ use minke_sys::rooted::Root;
 
 use super::handle::PendingAttach;
 use super::lifecycle::Exit;
+use super::namespaces::{self, Joined};
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
@@ -130,8 +131,11 @@ fn prepare(
     make_directories(&paths)?;
     let root = mount_root(shared, record)?;
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
-    let settings = container_settings(shared, record, generation, &root, &paths, wanted)?;
-    write_network_files(record, &paths)?;
+    let joined = namespaces::join(shared, record)?;
+    if joined.network.is_none() {
+        write_network_files(record, &paths)?;
+    }
+    let settings = container_settings(shared, record, generation, &root, &paths, wanted, joined)?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
     make_groups(shared, &plan.cgroup)?;
@@ -224,11 +228,21 @@ pub fn start_of<'a>(
         user,
         paths,
         cgroup_path: shared.cgroup_path(record, generation),
-        no_new_privileges: shared.options.no_new_privileges,
+        security: shared.security_defaults(),
+        apparmor_profiles: apparmor_profiles(shared),
+        joined: Default::default(),
         host_devices: Vec::new(),
         root_path: String::new(),
         ulimits: &shared.options.ulimits,
         devices: Default::default(),
+    }
+}
+
+/// The kernel's list of AppArmor profiles.
+fn apparmor_profiles(shared: &Shared) -> String {
+    match shared.host.facts.apparmor {
+        true => std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default(),
+        false => String::new(),
     }
 }
 
@@ -240,13 +254,19 @@ fn container_settings(
     root: &OwnedFd,
     paths: &ContainerPaths,
     mounts: Vec<MountSettings>,
+    joined: Joined,
 ) -> Result<ContainerSettings> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
     let devices = super::devices::of_container(&record.host_config, &shared.options.cdi_spec_dirs, &user)?;
     settings::of(
         record,
-        settings::Start { host_devices, devices, ..start_of(shared, record, generation, paths, user) },
+        settings::Start {
+            host_devices,
+            devices,
+            joined,
+            ..start_of(shared, record, generation, paths, user)
+        },
         mounts,
     )
 }

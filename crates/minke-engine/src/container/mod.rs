@@ -5,6 +5,7 @@
 //! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
 //! | `point`, `claims`, `mounts` | which mounts a container gets, what it holds of volumes and images, what a run mounts |
 //! | `create`, `resources`, `devices`, `cdi`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `security`, `namespaces` | what it may do, and what it shares with other containers |
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
@@ -39,6 +40,7 @@ mod log_facts;
 mod log_settings;
 mod mounts;
 mod names;
+mod namespaces;
 mod owner;
 pub mod paths;
 mod pausing;
@@ -51,6 +53,7 @@ pub mod registry;
 mod resources;
 pub mod root;
 pub mod run;
+pub mod security;
 mod service;
 mod settings;
 mod shims;

@@ -231,7 +231,7 @@ pub fn resize(exec_id: Option<String>, query: &ResizeQuery) -> Request {
 }
 
 /// Makes a container: its layer, then its record.
-fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
+fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
     let id = random_hex(32)?;
     crate::embedded::provide(shared, &request.config.image)?;
     let image = shared
@@ -240,6 +240,8 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         .map_err(|error| missing_image(error, &request.config.image))?;
     let default = image::ContainerConfig::default();
     let image_config = image.config.config.as_ref().unwrap_or(&default);
+    let host_config = request.host_config.get_or_insert_default();
+    super::namespaces::settle(shared, &mut request.config, host_config)?;
     let around = Circumstances {
         processors: shared.host.found.processors,
         cgroup2: shared.host.cgroup2(),
@@ -248,6 +250,8 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
         log_driver: &shared.options.log_driver,
         log_opts: &shared.options.log_opts,
         init: shared.options.init,
+        ipc_mode: &shared.options.default_ipc_mode,
+        cgroupns_mode: &shared.options.default_cgroupns_mode,
         hostname: &shared.host.hostname,
         thermal_throttle_paths: &shared.host.facts.thermal_throttle_paths,
     };
@@ -256,7 +260,6 @@ fn create(shared: &Shared, name: &str, request: ContainerCreateRequest) -> Resul
     let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
     let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
     super::devices::check_requests(&host_config, &shared.options.cdi_spec_dirs)?;
-    settings::check_security(host_config.security_opt.as_deref().unwrap_or_default())?;
     let keep = if host_config.auto_remove { Keep::Boot } else { Keep::Durable };
     let name = reserve_name(shared, name, &id)?;
     let claimed = match claims::claim(shared, &id, planned, keep) {

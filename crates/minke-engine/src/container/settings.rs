@@ -5,12 +5,14 @@ use minke_model::Result;
 use minke_model::ulimit::Ulimit as ModelUlimit;
 use minke_spec::docker::{
     BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser,
-    Resources, Seccomp, Ulimit, Writability,
+    Resources, Ulimit, Writability,
 };
 
 use super::devices::Devices;
+use super::namespaces::Joined;
 use super::paths::ContainerPaths;
 use super::record::Record;
+use super::security::{self, Defaults};
 use crate::exec::ExecSettings;
 
 /// What a start decides beyond the record.
@@ -21,8 +23,12 @@ pub struct Start<'a> {
     pub paths: &'a ContainerPaths,
     /// Its control group, from the mount point.
     pub cgroup_path: String,
-    /// Containers can't gain privileges unless they say otherwise.
-    pub no_new_privileges: bool,
+    /// What the engine says of security.
+    pub security: Defaults<'a>,
+    /// The AppArmor profiles that are loaded, as the kernel lists them; empty without AppArmor.
+    pub apparmor_profiles: String,
+    /// What it joins of other containers.
+    pub joined: Joined,
     /// The devices of the host, for a privileged container.
     pub host_devices: Vec<minke_spec::docker::Device>,
     /// A directory that is the root as it is.
@@ -35,7 +41,7 @@ pub struct Start<'a> {
 
 /// The settings of a start, with all its mounts.
 pub fn of(record: &Record, start: Start<'_>, wanted: Vec<MountSettings>) -> Result<ContainerSettings> {
-    let mut mounts = network_files(start.paths);
+    let mut mounts = network_files(start.joined.network_files.as_ref().unwrap_or(start.paths));
     mounts.extend(wanted);
     mounts.extend(start.devices.mounts.iter().cloned());
     Ok(ContainerSettings { mounts, ..without_mounts(record, start)? })
@@ -45,7 +51,10 @@ pub fn of(record: &Record, start: Start<'_>, wanted: Vec<MountSettings>) -> Resu
 pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSettings> {
     let config = &record.config;
     let host = &record.host_config;
-    let security = security(host.security_opt.as_deref().unwrap_or_default(), start.no_new_privileges)?;
+    let security = security::parse(host.security_opt.as_deref().unwrap_or_default(), start.security)?;
+    let joined = start.joined;
+    let apparmor_profile =
+        security.apparmor_profile(|name| security::is_loaded(&start.apparmor_profiles, name));
     Ok(ContainerSettings {
         args: record.command(),
         env: config.env.iter().flatten().chain(&start.devices.env).cloned().collect(),
@@ -58,11 +67,13 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         cap_drop: host.cap_drop.clone().unwrap_or_default(),
         privileged: host.privileged,
         readonly_rootfs: host.readonly_rootfs,
-        network: if host.network_mode == "host" { Namespace::Host } else { Namespace::Private },
-        pid: if host.pid_mode == "host" { Namespace::Host } else { Namespace::Private },
-        ipc: match host.ipc_mode.as_str() {
-            "host" => IpcMode::Host,
-            "none" => IpcMode::None,
+        network: namespace(&host.network_mode, joined.network),
+        pid: namespace(&host.pid_mode, joined.pid),
+        ipc: match (host.ipc_mode.as_str(), joined.ipc, joined.shm) {
+            (_, Some((path, shm)), _) => IpcMode::Join { path, shm },
+            (_, _, Some(shm)) => IpcMode::Shareable { shm },
+            ("host", ..) => IpcMode::Host,
+            ("none", ..) => IpcMode::None,
             _ => IpcMode::Private,
         },
         uts: if host.uts_mode == "host" { Namespace::Host } else { Namespace::Private },
@@ -88,7 +99,8 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         init: host.init.unwrap_or(false),
         no_new_privileges: security.no_new_privileges,
         seccomp: security.seccomp,
-        apparmor_profile: None,
+        apparmor_profile,
+        writable_cgroups: security.writable_cgroups,
         selinux_label: None,
         oom_score_adj: i32::try_from(host.oom_score_adj).unwrap_or_default(),
         ulimits: ulimits(record, start.ulimits),
@@ -99,6 +111,14 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         root_path: start.root_path,
         annotations: host.annotations.clone(),
     })
+}
+
+fn namespace(mode: &str, joined: Option<String>) -> Namespace {
+    match (mode, joined) {
+        (_, Some(path)) => Namespace::Join(path),
+        ("host", None) => Namespace::Host,
+        _ => Namespace::Private,
+    }
 }
 
 /// The settings of an exec in a container.
@@ -162,37 +182,4 @@ pub fn resources(host: &HostConfig) -> Resources {
         blkio_weight: host.blkio_weight,
         ..Resources::default()
     }
-}
-
-struct Security {
-    no_new_privileges: bool,
-    seccomp: Seccomp,
-}
-
-/// Reads `--security-opt`.
-///
-/// # Errors
-/// Docker's words for one that isn't understood.
-fn security(options: &[String], no_new_privileges: bool) -> Result<Security> {
-    let mut security = Security { no_new_privileges, seccomp: Seccomp::Default };
-    for option in options {
-        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-        match (key, value) {
-            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
-            ("no-new-privileges", "false") => security.no_new_privileges = false,
-            ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
-            ("seccomp", "builtin" | "default" | "") => security.seccomp = Seccomp::Default,
-            ("seccomp", profile) => security.seccomp = Seccomp::Profile(profile.to_owned()),
-            ("apparmor", "unconfined") | ("label", "disable") => {}
-            _ => {
-                return Err(minke_model::Error::invalid(format!("invalid --security-opt: {option:?}")));
-            }
-        }
-    }
-    Ok(security)
-}
-
-/// Checks `--security-opt` at creation.
-pub fn check_security(options: &[String]) -> Result<()> {
-    security(options, false).map(|_| ())
 }

@@ -62,6 +62,15 @@ pub struct Flags {
     /// Containers can't gain privileges.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub no_new_privileges: Option<bool>,
+    /// System call filter of containers that choose none: builtin, unconfined or a profile's file
+    #[arg(long, value_name = "string")]
+    pub seccomp_profile: Option<String>,
+    /// IPC mode of containers that choose none: private or shareable
+    #[arg(long, value_name = "string")]
+    pub default_ipc_mode: Option<String>,
+    /// Cgroup namespace of containers that choose none: private or host
+    #[arg(long, value_name = "string")]
+    pub default_cgroupns_mode: Option<String>,
     /// Keep containers running while the engine is down. They always are: only `true` is possible.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub live_restore: Option<bool>,
@@ -117,6 +126,9 @@ struct File {
     limits: LimitFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
+    seccomp_profile: Option<String>,
+    default_ipc_mode: Option<String>,
+    default_cgroupns_mode: Option<String>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<i64>,
     storage_driver: Option<String>,
@@ -129,13 +141,15 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 32] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
     "cpu-rt-runtime",
     "data-root",
     "debug",
+    "default-cgroupns-mode",
+    "default-ipc-mode",
     "default-shm-size",
     "default-ulimits",
     "exec-opts",
@@ -152,6 +166,7 @@ const KEYS: [&str; 29] = [
     "min-api-version",
     "no-new-privileges",
     "pidfile",
+    "seccomp-profile",
     "shutdown-timeout",
     "storage-driver",
     "tls",
@@ -232,6 +247,12 @@ pub struct Settings {
     pub init: bool,
     /// Containers can't gain privileges.
     pub no_new_privileges: bool,
+    /// The filter of containers that choose none: `builtin`, `unconfined` or a profile's text.
+    pub seccomp_profile: String,
+    /// The IPC mode of containers that choose none.
+    pub default_ipc_mode: String,
+    /// The cgroup namespace of containers that choose none; empty: as the host's control groups are.
+    pub default_cgroupns_mode: String,
     /// Seconds that containers have at the host's shutdown.
     pub shutdown_timeout_s: i64,
     /// The storage driver, if one is asked for.
@@ -319,6 +340,9 @@ fn given(flags: &Flags, key: &str) -> bool {
         "cgroup-parent" => flags.cgroup_parent.is_some(),
         "init" => flags.init.is_some(),
         "no-new-privileges" => flags.no_new_privileges.is_some(),
+        "seccomp-profile" => flags.seccomp_profile.is_some(),
+        "default-ipc-mode" => flags.default_ipc_mode.is_some(),
+        "default-cgroupns-mode" => flags.default_cgroupns_mode.is_some(),
         "live-restore" => flags.live_restore.is_some(),
         "shutdown-timeout" => flags.shutdown_timeout.is_some(),
         "storage-driver" => flags.storage_driver.is_some(),
@@ -328,6 +352,23 @@ fn given(flags: &Flags, key: &str) -> bool {
         "tlscert" => flags.tlscert.is_some(),
         "tlskey" => flags.tlskey.is_some(),
         key => flags.limits.gives(key),
+    }
+}
+
+/// A filter's profile by its text, where it is named by its file.
+fn seccomp_profile(named: Option<String>) -> Result<String> {
+    match named.as_deref() {
+        None | Some("" | "builtin" | "default") => Ok("builtin".into()),
+        Some("unconfined") => Ok("unconfined".into()),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Error::invalid(format!("opening seccomp profile ({path}) failed: {error}"))),
+    }
+}
+
+fn one_of(key: &str, mode: String, known: &[&str]) -> Result<String> {
+    match known.contains(&mode.as_str()) {
+        true => Ok(mode),
+        false => Err(Error::invalid(format!("{key} can't be {mode:?}"))),
     }
 }
 
@@ -374,6 +415,17 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         limits,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
+        seccomp_profile: seccomp_profile(flags.seccomp_profile.or(file.seccomp_profile))?,
+        default_ipc_mode: one_of(
+            "default-ipc-mode",
+            flags.default_ipc_mode.or(file.default_ipc_mode).unwrap_or_else(|| "private".into()),
+            &["private", "shareable"],
+        )?,
+        default_cgroupns_mode: one_of(
+            "default-cgroupns-mode",
+            flags.default_cgroupns_mode.or(file.default_cgroupns_mode).unwrap_or_default(),
+            &["", "private", "host"],
+        )?,
         shutdown_timeout_s: flags.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(15),
         storage_driver: flags.storage_driver.or(file.storage_driver),
         min_api_version: flags.min_api_version.or(file.min_api_version),

@@ -129,6 +129,9 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         cdi_spec_dirs: settings.limits.cdi_spec_dirs.clone(),
         init: settings.init,
         no_new_privileges: settings.no_new_privileges,
+        seccomp_profile: settings.seccomp_profile.clone(),
+        default_ipc_mode: settings.default_ipc_mode.clone(),
+        default_cgroupns_mode: settings.default_cgroupns_mode.clone(),
         storage_driver: settings.storage_driver.clone(),
     }
 }

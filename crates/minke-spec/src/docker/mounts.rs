@@ -201,7 +201,8 @@ fn adjust(settings: &ContainerSettings, wanted: &[MountSettings], list: &mut [Mo
             continue;
         }
         let mut options = mount.options().clone().unwrap_or_default();
-        if settings.privileged && matches!(path.as_str(), "/sys" | "/sys/fs/cgroup") {
+        let writable = settings.writable_cgroups && path == "/sys/fs/cgroup";
+        if writable || settings.privileged && matches!(path.as_str(), "/sys" | "/sys/fs/cgroup") {
             options.retain(|word| word != "ro");
         } else if settings.readonly_rootfs
             && !defaults::WRITABLE_UNDER_READONLY_ROOT.contains(&path.as_str())

@@ -60,6 +60,8 @@ pub struct ContainerSettings {
     pub seccomp: Seccomp,
     /// The AppArmor profile; `None`: none.
     pub apparmor_profile: Option<String>,
+    /// Its control groups can be written to.
+    pub writable_cgroups: bool,
     /// The SELinux label of the process.
     pub selinux_label: Option<String>,
     /// `--oom-score-adj`.

@@ -14,7 +14,6 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--publish-all", PORTS),
     ("-P", PORTS),
     ("--add-host", ""),
-    ("--cgroupns", ""),
     ("--dns", NETWORKS),
     ("--dns-option", NETWORKS),
     ("--dns-opt", NETWORKS),
@@ -22,20 +21,15 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--expose", NETWORKS),
     ("--ip", NETWORKS),
     ("--ip6", NETWORKS),
-    ("--ipc", ""),
     ("--isolation", ""),
     ("--link", NETWORKS),
     ("--link-local-ip", NETWORKS),
     ("--mac-address", NETWORKS),
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
-    ("--pid", ""),
     ("--platform", ""),
     ("--runtime", ""),
-    ("--security-opt", ""),
     ("--use-api-socket", ""),
-    ("--userns", ""),
-    ("--uts", ""),
     ("--disable-content-trust", ""),
 ];
 
@@ -95,6 +89,8 @@ pub struct ContainerFlags {
     pub group_add: Vec<String>,
     #[command(flatten)]
     pub health: super::health::HealthFlags,
+    #[command(flatten)]
+    pub security: super::security::SecurityFlags,
     /// Host name inside the container
     #[arg(long, short = 'h', value_name = "string", default_value = "")]
     pub hostname: String,

@@ -22,6 +22,7 @@ pub mod ps;
 pub mod rename;
 pub mod rm;
 pub mod run;
+pub mod security;
 pub mod start;
 pub mod stats;
 pub mod stop;

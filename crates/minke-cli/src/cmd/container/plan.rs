@@ -93,7 +93,7 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
     }
     let list = |values: &[String]| (!values.is_empty()).then(|| values.to_vec());
-    Ok(HostConfig {
+    let mut host = HostConfig {
         binds: (!binds.is_empty()).then_some(binds),
         container_id_file: flags.cidfile.clone(),
         log_config: plan_log(flags)?,
@@ -129,7 +129,9 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         volumes_from: list(&flags.volumes_from),
         init: flags.init.then_some(true),
         ..flags.limits.host_config()?
-    })
+    };
+    flags.security.plan(&mut host)?;
+    Ok(host)
 }
 
 fn plan_network(flags: &ContainerFlags) -> Result<String> {
