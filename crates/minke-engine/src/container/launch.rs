@@ -135,7 +135,7 @@ fn prepare(
     if joined.network.is_none() {
         write_network_files(record, &paths)?;
     }
-    let settings = container_settings(shared, record, generation, &root, &paths, wanted, joined)?;
+    let settings = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
     make_groups(shared, &plan.cgroup)?;
@@ -253,8 +253,7 @@ fn container_settings(
     generation: u64,
     root: &OwnedFd,
     paths: &ContainerPaths,
-    mounts: Vec<MountSettings>,
-    joined: Joined,
+    (mounts, joined): (Vec<MountSettings>, Joined),
 ) -> Result<ContainerSettings> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
