@@ -103,7 +103,7 @@ fn security_options_do_what_they_say() {
         rig.fails(
             "run --rm --security-opt nonsense busybox true",
             125,
-            "invalid --security-opt: \"nonsense\"",
+            "Invalid --security-opt: \"nonsense\"",
         );
         rig.fails(
             "run --rm --security-opt nonsense=1 busybox true",

@@ -66,11 +66,14 @@ pub fn settle(shared: &Shared, config: &mut ContainerConfig, host: &mut HostConf
     }
     for mode in [&mut host.pid_mode, &mut host.ipc_mode, &mut host.network_mode] {
         let Some(name) = target(mode) else { continue };
-        let other = shared.containers.resolve(name)?;
+        // One that is not there may be by the time of the start, which tells otherwise.
+        let Ok(other) = shared.containers.resolve(name) else { continue };
         *mode = format!("container:{}", other.id);
     }
-    if let Some(id) = target(&host.network_mode) {
-        let other = shared.containers.resolve(id)?.view();
+    if let Some(id) = target(&host.network_mode)
+        && let Ok(other) = shared.containers.resolve(id)
+    {
+        let other = other.view();
         config.hostname.clone_from(&other.record.config.hostname);
         config.domainname.clone_from(&other.record.config.domainname);
     }

@@ -77,7 +77,7 @@ fn read_option(option: &str) -> Result<Option<String>> {
         .or_else(|| option.split_once(':').filter(|_| !option.starts_with("no-new-privileges")))
         .unwrap_or((option, ""));
     if value.is_empty() && !key.starts_with("no-new-privileges") {
-        return Err(Error::invalid(format!("invalid --security-opt: {option:?}")));
+        return Err(Error::invalid(format!("Invalid --security-opt: {option:?}")));
     }
     if option == "systempaths=unconfined" {
         return Ok(None);
@@ -131,8 +131,8 @@ mod tests {
             let security_opt = vec![option.to_owned()];
             plan(SecurityFlags { security_opt, ..SecurityFlags::default() }).unwrap_err().message().to_owned()
         };
-        assert_eq!(option("nonsense"), "invalid --security-opt: \"nonsense\"");
-        assert_eq!(option("label="), "invalid --security-opt: \"label=\"");
+        assert_eq!(option("nonsense"), "Invalid --security-opt: \"nonsense\"");
+        assert_eq!(option("label="), "Invalid --security-opt: \"label=\"");
         let missing = "opening seccomp profile (/nope/x) failed: open /nope/x: no such file or directory";
         assert_eq!(option("seccomp=/nope/x"), missing);
         let flags = SecurityFlags { pid: "nope".into(), ..SecurityFlags::default() };
