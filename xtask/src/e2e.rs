@@ -20,7 +20,7 @@ const IN_VM: &[&str] = &[
 ];
 
 /// The groups that only our engine can pass: it is killed in them, or dockerd stands beside it.
-const OURS: &[&str] = &["differential::", "host::", "kill9::", "places::", "powercut::"];
+const OURS: &[&str] = &["differential::", "host::", "kill9::", "oci_engines::", "places::", "powercut::"];
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         run::cargo(&["build", "--release", "--locked"])?;
     }
     let program = build()?;
-    let peers = ["busybox", "docker", "runc", "debootstrap", "vm"];
+    let peers = ["busybox", "docker", "podman", "runc", "debootstrap", "vm"];
     run::check(run::as_root("tools/peers").arg("fetch").arg(run::target().join("peers")).args(peers))?;
     report_versions()?;
     let mut command = if options.vm { in_vm()? } else { run::as_root("env") };

@@ -22,6 +22,7 @@ mod logs;
 mod mounts;
 mod namespaces;
 mod oci;
+mod oci_engines;
 mod pause;
 mod places;
 mod powercut;

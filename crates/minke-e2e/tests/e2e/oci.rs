@@ -197,3 +197,67 @@ fn what_is_wrong_is_said() {
     assert!(Path::new(&bundle.path("bundle/rootfs/bin")).is_dir());
     census(&bundle);
 }
+
+#[test]
+fn hooks_run_in_their_order_with_the_state() {
+    let bundle = Bundle::new(&["sh", "-c", "echo program >>/log"]);
+    let log = bundle.path("log");
+    let outside = |name: &str| {
+        let script = format!("echo {name} $(sed 's/.*\"status\":\"\\([a-z]*\\).*/\\1/') >>{}", log.display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 20}])
+    };
+    bundle.configure(&["sh", "-c", "echo program >>/log"], |config| {
+        config["mounts"].as_array_mut().expect("a list").push(
+            json!({"destination": "/log", "source": log, "options": ["bind"]}),
+        );
+        config["hooks"] = json!({
+            "prestart": outside("prestart"), "createRuntime": outside("createRuntime"),
+            "createContainer": outside("createContainer"), "poststart": outside("poststart"),
+            "poststop": outside("poststop"),
+            "startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo startContainer >>/log"]}]
+        });
+    });
+    std::fs::write(&log, "").expect("a file");
+    bundle.ok(&["run", "one"]);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let before: Vec<&str> = text.lines().take(4).collect();
+    let expected =
+        ["prestart creating", "createRuntime creating", "createContainer creating", "startContainer"];
+    assert_eq!(before, expected, "{text}");
+    // The program and the hook after its start run side by side.
+    assert!(text.contains("program") && text.contains("poststart running"), "{text}");
+    assert_eq!(text.lines().last(), Some("poststop stopped"), "{text}");
+    bundle.configure(&["true"], |config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}));
+    let failed = bundle.oci(&["run", "two"]);
+    assert!(failed.code == 1 && failed.stderr.contains("error running hook"), "{failed:?}");
+    census(&bundle);
+}
+
+#[test]
+fn more_processes_pause_update_and_lists() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let mut create = bundle.command(&["run", "--detach", "one"]);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().expect("it starts").success());
+    assert_eq!(bundle.ok(&["exec", "--env", "A=1", "--cwd", "/bin", "one", "sh", "-c", "echo $A; pwd"]), "1\n/bin");
+    assert_eq!(bundle.oci(&["exec", "one", "sh", "-c", "exit 42"]).code, 42);
+    assert_eq!(bundle.oci(&["exec", "one", "no-such-program"]).code, 255);
+    bundle.ok(&["pause", "one"]);
+    assert_eq!(bundle.state("one")["status"], "paused");
+    assert_eq!(bundle.oci(&["exec", "one", "true"]).code, 255);
+    bundle.ok(&["resume", "one"]);
+    bundle.ok(&["update", "--pids-limit", "77", "one"]);
+    let limits: Vec<String> = minke_e2e::census::hierarchies()
+        .iter()
+        .filter_map(|mount| std::fs::read_to_string(mount.join(bundle.cgroup()).join("pids.max")).ok())
+        .collect();
+    assert_eq!(limits, ["77\n"]);
+    let listed: Value = serde_json::from_str(&bundle.ok(&["list", "--format", "json"])).expect("JSON");
+    assert_eq!((&listed[0]["id"], &listed[0]["status"]), (&json!("one"), &json!("running")));
+    let pids: Vec<i32> = serde_json::from_str(&bundle.ok(&["ps", "-f", "json", "one"])).expect("JSON");
+    assert_eq!(json!(pids), json!([bundle.state("one")["pid"]]));
+    let event: Value = serde_json::from_str(&bundle.ok(&["events", "--stats", "one"])).expect("JSON");
+    assert_eq!((&event["type"], &event["data"]["pids"]["limit"]), (&json!("stats"), &json!(77)));
+    bundle.ok(&["delete", "--force", "one"]);
+    census(&bundle);
+}
