@@ -207,9 +207,10 @@ fn hooks_run_in_their_order_with_the_state() {
         json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 20}])
     };
     bundle.configure(&["sh", "-c", "echo program >>/log"], |config| {
-        config["mounts"].as_array_mut().expect("a list").push(
-            json!({"destination": "/log", "source": log, "options": ["bind"]}),
-        );
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .push(json!({"destination": "/log", "source": log, "options": ["bind"]}));
         config["hooks"] = json!({
             "prestart": outside("prestart"), "createRuntime": outside("createRuntime"),
             "createContainer": outside("createContainer"), "poststart": outside("poststart"),
@@ -227,7 +228,8 @@ fn hooks_run_in_their_order_with_the_state() {
     // The program and the hook after its start run side by side.
     assert!(text.contains("program") && text.contains("poststart running"), "{text}");
     assert_eq!(text.lines().last(), Some("poststop stopped"), "{text}");
-    bundle.configure(&["true"], |config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}));
+    bundle
+        .configure(&["true"], |config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}));
     let failed = bundle.oci(&["run", "two"]);
     assert!(failed.code == 1 && failed.stderr.contains("error running hook"), "{failed:?}");
     census(&bundle);
@@ -239,7 +241,10 @@ fn more_processes_pause_update_and_lists() {
     let mut create = bundle.command(&["run", "--detach", "one"]);
     create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(create.status().expect("it starts").success());
-    assert_eq!(bundle.ok(&["exec", "--env", "A=1", "--cwd", "/bin", "one", "sh", "-c", "echo $A; pwd"]), "1\n/bin");
+    assert_eq!(
+        bundle.ok(&["exec", "--env", "A=1", "--cwd", "/bin", "one", "sh", "-c", "echo $A; pwd"]),
+        "1\n/bin"
+    );
     assert_eq!(bundle.oci(&["exec", "one", "sh", "-c", "exit 42"]).code, 42);
     assert_eq!(bundle.oci(&["exec", "one", "no-such-program"]).code, 255);
     bundle.ok(&["pause", "one"]);

@@ -44,7 +44,8 @@ fn dockerd_runs_containers_on_its_bridge_by_our_runtime() {
     std::fs::write(&archive, minke_e2e::rootfs::busybox_tar()).expect("an archive");
     let image = docker(&["import", archive.to_str().expect("in ASCII"), "box"]);
     assert_eq!(image.code, 0, "{image:?}");
-    let run = docker(&["run", "--rm", "box", "sh", "-c", "cat /proc/net/dev | grep -c eth0; echo $HOME; exit 5"]);
+    let run =
+        docker(&["run", "--rm", "box", "sh", "-c", "cat /proc/net/dev | grep -c eth0; echo $HOME; exit 5"]);
     assert_eq!((run.code, run.text().as_str()), (5, "1\n/root"), "{run:?}");
     let missing = docker(&["run", "--rm", "box", "no-such-program"]);
     assert_eq!(missing.code, 127, "{missing:?}");
@@ -81,7 +82,11 @@ fn podman_runs_containers_by_our_runtime() {
         root.display()
     );
     let mut command = Command::new(peers::script());
-    command.arg("enter").arg(peers::folder("podman")).arg(scratch.path().join("peer")).args(["bash", "-c", &script]);
+    command
+        .arg("enter")
+        .arg(peers::folder("podman"))
+        .arg(scratch.path().join("peer"))
+        .args(["bash", "-c", &script]);
     let output = finish(command, "podman");
     let expected = "/root\ncode 5\nhi\n/dev/pts/0\r\npaused\nagain\ncode 127";
     assert_eq!(output.text(), expected, "{}", output.stderr);
