@@ -28,7 +28,7 @@ pub struct Attachment {
 
 /// An exec that may be started; its streams are those of the connection.
 pub struct ExecSession {
-    /// The exec has a terminal: bytes are raw, else in Docker's frames.
+    /// Bytes are raw, as the start asks by its own `Tty`, else in Docker's frames.
     pub tty: bool,
     pub(crate) engine: crate::Engine,
     pub(crate) exec: crate::exec::Exec,

@@ -115,3 +115,19 @@ fn the_api_tells_of_an_exec() {
         assert_eq!(rig.post("/containers/main/exec", &json!({"Cmd": []})).status, 400);
     });
 }
+
+#[test]
+fn the_start_s_own_word_decides_whether_a_terminal_s_output_is_framed() {
+    once(|rig| {
+        rig.ok("run -d --name one busybox sleep 1000000");
+        for (raw, begins) in [(true, b'h'), (false, 1)] {
+            let made = rig.post(
+                "/containers/one/exec",
+                &json!({"Cmd": ["echo", "hello"], "Tty": true, "AttachStdout": true}),
+            );
+            let id = made.json()["Id"].as_str().expect("an id").to_string();
+            let answer = rig.post(&format!("/exec/{id}/start"), &json!({"Tty": raw}));
+            assert_eq!(answer.body.first(), Some(&begins), "{answer:?}");
+        }
+    });
+}

@@ -17,17 +17,17 @@ const FAILED: &str = "OCI runtime exec failed: exec failed: unable to start cont
 
 /// Starts an exec with the client's socket as its streams.
 pub async fn connect(session: ExecSession, socket: OwnedFd, prefix: Bytes) -> Result<()> {
-    let ExecSession { engine, exec, exit_frames, .. } = session;
+    let ExecSession { engine, exec, exit_frames, tty } = session;
     let settings = &exec.settings;
     let request = AttachRequest {
         stdin: settings.attach_stdin,
         stdout: settings.attach_stdout,
         stderr: settings.attach_stderr,
-        framing: framing(settings.tty, exit_frames),
+        framing: framing(tty, exit_frames),
         prefix: prefix.into(),
         detach_keys: attach::detach_keys(&settings.detach_keys)?,
     };
-    let framed = !settings.tty || exit_frames;
+    let framed = !tty || exit_frames;
     match start(&engine, &exec, Some((request, &socket))).await {
         Ok(()) => Ok(()),
         Err(failure) => {

@@ -61,7 +61,8 @@ impl Engine {
     /// `POST /exec/{id}/start` with streams; `exit_frames` as for attach.
     pub fn exec_start(&self, id: &str, request: &ExecStartRequest, exit_frames: bool) -> Result<ExecSession> {
         let exec = self.begin(id, request)?;
-        let tty = exec.settings.tty && !exit_frames;
+        // As in Docker, the start's own word decides on the frames, not whether the process has a terminal.
+        let tty = request.tty && !exit_frames;
         Ok(ExecSession { tty, engine: self.clone(), exec, exit_frames })
     }
 
