@@ -19,6 +19,7 @@ mod kill9;
 mod lifecycle;
 mod limits;
 mod logs;
+mod mixed;
 mod mounts;
 mod namespaces;
 mod oci;
