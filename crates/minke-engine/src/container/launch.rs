@@ -23,7 +23,7 @@ use super::namespaces::{self, Joined};
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
-use super::{log_settings, mounts, settings, user};
+use super::{log_settings, marks, mounts, settings, user};
 use crate::engine::Shared;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::shim::note::Note;
@@ -130,6 +130,9 @@ fn prepare(
     let paths = shared.paths(&record.id);
     make_directories(&paths)?;
     let root = mount_root(shared, record)?;
+    if generation == 1 {
+        marks::leave(&root)?;
+    }
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
     let joined = namespaces::join(shared, record)?;
     if joined.network.is_none() {

@@ -38,6 +38,7 @@ pub mod lifecycle;
 mod list;
 mod log_facts;
 mod log_settings;
+mod marks;
 mod mounts;
 mod names;
 mod namespaces;

@@ -25,7 +25,7 @@ use crate::store::Store;
 const MAX_DEPTH: usize = 512;
 
 /// What a start makes in every root.
-const MADE_BY_START: [&str; 12] = [
+const MADE_BY_START: [&str; 13] = [
     ".dockerenv",
     "dev",
     "dev/console",
@@ -35,6 +35,7 @@ const MADE_BY_START: [&str; 12] = [
     "etc",
     "etc/hostname",
     "etc/hosts",
+    "etc/mtab",
     "etc/resolv.conf",
     "proc",
     "sys",
@@ -202,7 +203,7 @@ impl Walk {
         match below {
             None if is_whiteout(stat) && !self.whole => None,
             Some(_) if is_whiteout(stat) && !self.whole => Some(ChangeKind::Deleted),
-            None if is_made_by_start(path) && stat.st_size == 0 => None,
+            None if is_made_by_start(path) && is_as_made(path, stat) => None,
             None => Some(ChangeKind::Added),
             Some(below) if self.whole => {
                 let same = facts(stat) == facts(below)
@@ -251,6 +252,14 @@ pub(crate) fn pack(layout: &RootFs, changes: &FileChanges, sink: &mut crate::Chu
 
 fn is_made_by_start(path: &[u8]) -> bool {
     MADE_BY_START.iter().any(|made| made.as_bytes() == path)
+}
+
+/// Empty, or for `/etc/mtab` a link as long as `/proc/mounts`.
+fn is_as_made(path: &[u8], stat: &Stat) -> bool {
+    match path {
+        b"etc/mtab" => kind_of(stat) == FileType::Symlink && stat.st_size == 12,
+        _ => stat.st_size == 0,
+    }
 }
 
 fn is_whiteout(stat: &Stat) -> bool {
