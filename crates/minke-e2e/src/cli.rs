@@ -39,12 +39,18 @@ pub struct Cli {
     client: Client,
     socket: PathBuf,
     home: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 impl Cli {
     /// Makes one that talks to `socket` and keeps its configuration in `home`.
     pub fn new(client: Client, socket: &Path, home: &Path) -> Self {
-        Self { client, socket: socket.to_path_buf(), home: home.to_path_buf() }
+        Self { client, socket: socket.to_path_buf(), home: home.to_path_buf(), folder: None }
+    }
+
+    /// Lets its lines run in a folder.
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_path_buf()), ..self }
     }
 
     /// Returns the program and its arguments for a line in the syntax of a shell, without variables.
@@ -63,6 +69,9 @@ impl Cli {
             Client::Docker => peers::docker().to_path_buf(),
         };
         let mut command = Command::new(program);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         command
             .arg("-H")
             .arg(format!("unix://{}", self.socket.display()))

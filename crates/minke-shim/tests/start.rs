@@ -248,7 +248,7 @@ fn proc_is_never_mounted_where_a_link_of_the_image_leads() {
     });
     assert_eq!(
         (code, message.as_str()),
-        (ErrorCode::Setup, "error mounting \"proc\" to rootfs at \"/link\": not a directory")
+        (ErrorCode::Setup, "\"/link\" must be mounted on ordinary directory: not a directory")
     );
 }
 

@@ -1,14 +1,19 @@
-//! The same command lines against dockerd and against minke, by the docker client: what a user sees has to be the same.
+//! The same command lines against dockerd and against minke, by the docker client and by ours: what a user sees has to be
+//! the same.
 //!
 //! The lines are in `differential.txt`. The shapes of JSON are compared as well: each value that dockerd gives at its own
 //! API version has to be there, of the same kind, in ours.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use minke_e2e::cli::{Cli, Output};
 use minke_e2e::rootfs::busybox_tar;
 use minke_e2e::{Client, Dockerd, Engine, Minke, escape, http};
 use serde_json::Value;
+
+/// The API version of the JSON that is compared: the one of the oldest dockerd that the peers bring.
+const API: &str = "1.41";
 
 /// How much of a line's outcome has to be equal.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,41 +21,74 @@ enum Extent {
     All,
     NotTheError,
     OnlyTheCode,
+    /// dockerd prints lines in no order.
+    AnyOrder,
+    /// The line is a path whose JSON is compared, value by value.
+    Json,
 }
 
 fn table() -> Vec<(Extent, &'static str)> {
     let lines = include_str!("differential.txt").lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let read = |line: &'static str| match (line.strip_prefix("~ "), line.strip_prefix("$ ")) {
-        (Some(rest), _) => (Extent::NotTheError, rest),
-        (_, Some(rest)) => (Extent::OnlyTheCode, rest),
-        _ => (Extent::All, line),
+    let kinds = [
+        ("~ ", Extent::NotTheError),
+        ("$ ", Extent::OnlyTheCode),
+        ("% ", Extent::AnyOrder),
+        ("GET ", Extent::Json),
+    ];
+    let read = |line: &'static str| {
+        let found =
+            kinds.iter().find_map(|(mark, extent)| line.strip_prefix(mark).map(|rest| (*extent, rest)));
+        found.unwrap_or((Extent::All, line))
     };
     lines.map(read).collect()
 }
 
-/// An engine with the test image, and the docker client.
+/// An engine with the test image, a client, and a folder with a few files in which its lines run.
 struct Side {
+    name: &'static str,
     engine: Box<dyn Engine>,
     cli: Cli,
+    folder: PathBuf,
 }
 
 impl Side {
-    fn start(mut engine: Box<dyn Engine>, folder: &Path) -> Self {
+    fn start(
+        name: &'static str,
+        client: Client,
+        engine: impl FnOnce(&Path) -> Box<dyn Engine>,
+        scratch: &Path,
+    ) -> Self {
+        let places = scratch.join(name);
+        let folder = places.join("cwd");
+        fs::create_dir_all(folder.join("tree/below")).expect("a folder");
+        for (file, text) in [
+            ("vars", "FROM_FILE=yes\nEMPTY=\n# no\n"),
+            ("labels", "one=1\n"),
+            ("tree/leaf", "leaf\n"),
+            ("tree/below/leaf", ""),
+        ] {
+            fs::write(folder.join(file), text).expect("a file");
+        }
+        let mut engine = engine(&places);
         engine.start(&[]);
         let changes = format!("&changes={}&changes={}", escape("CMD [\"sh\"]"), escape("ENV PATH=/bin"));
         let path = format!("/images/create?fromSrc=-&repo=busybox{changes}");
         let answer = http::request(engine.socket(), "POST", &path, "application/x-tar", busybox_tar())
             .expect("an answer");
         assert_eq!(answer.status, 200, "{answer:?}");
-        let cli = Cli::new(Client::Docker, engine.socket(), &folder.join("home"));
-        Self { engine, cli }
+        let cli = Cli::new(client, engine.socket(), &places.join("home")).in_folder(&folder);
+        Self { name, engine, cli, folder }
     }
 
     fn get(&self, path: &str) -> Value {
-        let answer = http::request(self.engine.socket(), "GET", path, "", &[]).expect("an answer");
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        answer.json()
+        http::request(self.engine.socket(), "GET", path, "", &[]).expect("an answer").json()
+    }
+
+    /// What a line prints, with what is this side's own replaced.
+    fn words(&self, text: &str) -> String {
+        let text = text.replace(&self.folder.display().to_string(), "CWD");
+        if self.name == "minke" { text.replace("minke", "docker") } else { text }
     }
 }
 
@@ -60,12 +98,15 @@ impl Drop for Side {
     }
 }
 
-fn both(check: impl Fn(&Side, &Side)) {
+/// Runs a check with dockerd, and with ours by the docker client and by its own.
+fn all(check: impl Fn(&Side, &[Side])) {
     assert!(rustix::process::geteuid().is_root(), "an end-to-end test needs root");
     let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
-    let dockerd = Side::start(Box::new(Dockerd::new(scratch.path())), scratch.path());
-    let minke = Side::start(Box::new(Minke::new(scratch.path())), scratch.path());
-    check(&dockerd, &minke);
+    let ours =
+        |name, client| Side::start(name, client, |places| Box::new(Minke::new(places)), scratch.path());
+    let dockerd =
+        Side::start("dockerd", Client::Docker, |places| Box::new(Dockerd::new(places)), scratch.path());
+    check(&dockerd, &[ours("minke by docker", Client::Docker), ours("minke", Client::Minke)]);
 }
 
 /// Replaces what differs from one run to the next: ids, times, durations, sizes.
@@ -88,34 +129,135 @@ fn normalized(text: &str) -> String {
 }
 
 /// Returns the first difference that counts.
-fn difference(extent: Extent, dockerd: &Output, minke: &Output) -> Option<String> {
+fn difference(extent: Extent, dockerd: (&Side, &Output), minke: (&Side, &Output)) -> Option<String> {
     let of = |name: &str, one: &str, other: &str| {
-        let (one, other) = (normalized(one), normalized(other));
+        let (one, other) = (normalized(&dockerd.0.words(one)), normalized(&minke.0.words(other)));
         (one != other).then(|| format!("{name}\n  dockerd: {one}\n  minke:   {other}"))
     };
+    let (dockerd, minke) = (dockerd.1, minke.1);
     if dockerd.code != minke.code {
         let words = format!("{}{}", dockerd.stderr, minke.stderr);
         return Some(format!("code: dockerd {}, minke {}\n  {words}", dockerd.code, minke.code));
     }
-    let output = || of("output", &dockerd.text(), &minke.text());
+    let sorted = |text: String| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        if extent == Extent::AnyOrder {
+            lines.sort_unstable();
+        }
+        lines.join("\n")
+    };
+    let output = || of("output", &sorted(dockerd.text()), &sorted(minke.text()));
     let error = || of("error", &dockerd.stderr, &minke.stderr);
     match extent {
-        Extent::OnlyTheCode => None,
+        Extent::OnlyTheCode | Extent::Json => None,
         Extent::NotTheError => output(),
-        Extent::All => output().or_else(error),
+        Extent::All | Extent::AnyOrder => output().or_else(error),
     }
 }
 
 #[test]
 fn command_lines_do_the_same() {
-    both(|dockerd, minke| {
+    all(|dockerd, ours| {
         let mut found = Vec::new();
-        for (extent, line) in table() {
-            let (one, other) = (dockerd.cli.run(line, &[], 60), minke.cli.run(line, &[], 60));
-            found.extend(difference(extent, &one, &other).map(|words| format!("{line}\n  {words}")));
+        let lines = table();
+        for (extent, line) in &lines {
+            if *extent == Extent::Json {
+                let path = format!("/v{API}{line}");
+                let reference = dockerd.get(&path);
+                let mut values = Vec::new();
+                for side in ours {
+                    compare_values("", &reference, &side.get(&path), &mut values);
+                }
+                found.extend((!values.is_empty()).then(|| format!("GET {line}\n  {}", values.join("\n  "))));
+                continue;
+            }
+            let reference = dockerd.cli.run(line, &[], 60);
+            eprintln!("$ {line}\n{}{}[{}]", reference.text(), reference.stderr, reference.code);
+            for side in ours {
+                let output = side.cli.run(line, &[], 60);
+                let words = difference(*extent, (dockerd, &reference), (side, &output));
+                found.extend(words.map(|words| format!("{}: {line}\n  {words}", side.name)));
+            }
         }
-        assert!(found.is_empty(), "{} of {} lines differ:\n{}", found.len(), table().len(), found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "{} differences in {} lines:\n{}",
+            found.len(),
+            lines.len(),
+            found.join("\n")
+        );
     });
+}
+
+/// Values that are each engine's own: the end of a path in the JSON.
+const OWN_VALUES: &[&str] = &[
+    "/Id",
+    "/Created",
+    "/Pid",
+    "/StartedAt",
+    "/FinishedAt",
+    "/ResolvConfPath",
+    "/HostnamePath",
+    "/HostsPath",
+    "/LogPath",
+    "/Hostname",
+    "/GraphDriver",
+    "/Driver",
+    "/Image",
+    "/NetworkSettings",
+    "/SandboxKey",
+    "/AppArmorProfile",
+    "/Source",
+    "/MaskedPaths",
+    "/ReadonlyPaths",
+    "/CgroupnsMode",
+    "/CgroupParent",
+    "/Runtime",
+];
+
+/// Lists every value of `reference` that `ours` has not.
+fn compare_values(path: &str, reference: &Value, ours: &Value, found: &mut Vec<String>) {
+    if OWN_VALUES.iter().any(|own| path.ends_with(own)) {
+        return;
+    }
+    match (reference, ours) {
+        (Value::Object(reference), Value::Object(ours)) => {
+            for (key, value) in reference {
+                compare_values(&format!("{path}/{key}"), value, ours.get(key).unwrap_or(&Value::Null), found);
+            }
+        }
+        // The docker client sends them in no order.
+        (Value::Array(reference), Value::Array(ours)) if path.ends_with("/Binds") => {
+            let sorted = |list: &[Value]| {
+                let mut list: Vec<String> = list.iter().map(Value::to_string).collect();
+                list.sort_unstable();
+                Value::from(list)
+            };
+            compare_values(
+                "/HostConfig/Binds, sorted",
+                &sorted(reference).to_string().into(),
+                &sorted(ours).to_string().into(),
+                found,
+            );
+        }
+        (Value::Array(reference), Value::Array(ours)) if path.ends_with("/Mounts") => {
+            // dockerd lists them in no order.
+            let find = |target: &Value| ours.iter().find(|one| one["Destination"] == *target);
+            for one in reference {
+                let other = find(&one["Destination"]).unwrap_or(&Value::Null);
+                compare_values(&format!("{path}/{}", one["Destination"]), one, other, found);
+            }
+        }
+        (Value::Array(reference), Value::Array(ours)) if reference.len() == ours.len() => {
+            for (number, (value, other)) in reference.iter().zip(ours).enumerate() {
+                compare_values(&format!("{path}/{number}"), value, other, found);
+            }
+        }
+        (one, other) if normalized(&one.to_string()) != normalized(&other.to_string()) => {
+            found.push(format!("{path}: dockerd has {one}, minke {other}"));
+        }
+        _ => {}
+    }
 }
 
 /// Where ours may differ: what the host or the engine's kind decides, and maps whose keys are data.
@@ -159,7 +301,8 @@ fn compare_shape(path: &str, reference: &Value, ours: &Value, found: &mut Vec<St
 
 #[test]
 fn answers_have_the_same_shape() {
-    both(|dockerd, minke| {
+    all(|dockerd, ours| {
+        let minke = &ours[0];
         let create = "create --network none --name one -it -e A=1 --label l=v --memory 64m --tmpfs /t -v /tmp:/x:ro --cap-add CHOWN busybox sh";
         let run = "run -d --network none --name two busybox sleep 100000";
         for side in [dockerd, minke] {

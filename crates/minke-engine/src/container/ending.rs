@@ -50,12 +50,10 @@ impl Engine {
             "" => Signal::KILL,
             name => Signal::parse(name)?,
         };
-        let container = self.shared.containers.resolve(reference)?;
+        let refused = |error| prefixed(&format!("cannot kill container: {reference}"), error);
+        let container = self.shared.containers.resolve(reference).map_err(refused)?;
         let before = container.view();
-        container
-            .ask(|reply| Command::Kill { signal: signal.number(), reply })
-            .await
-            .map_err(|error| prefixed(&format!("cannot kill container: {reference}"), error))?;
+        container.ask(|reply| Command::Kill { signal: signal.number(), reply }).await.map_err(refused)?;
         if signal == Signal::KILL {
             container.wait_for(|view| view.removed || view.exits > before.exits).await;
         }

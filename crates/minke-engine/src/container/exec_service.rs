@@ -20,7 +20,7 @@ impl Engine {
     pub fn exec_create(&self, reference: &str, request: ExecCreateRequest) -> Result<IdResponse> {
         let container = self.shared.containers.resolve(reference)?;
         let view = container.view();
-        check_active(&view)?;
+        check_active(&view, reference)?;
         let command = request.cmd.unwrap_or_default();
         if command.is_empty() {
             return Err(Error::invalid("No exec command specified"));
@@ -91,7 +91,7 @@ impl Engine {
     fn begin(&self, id: &str, request: &ExecStartRequest) -> Result<Exec> {
         let exec = self.shared.execs.find(id)?;
         let container = self.shared.containers.resolve(&exec.container_id)?;
-        check_active(&container.view())?;
+        check_active(&container.view(), &exec.container_id)?;
         let mut exec = self.shared.execs.begin(id)?;
         if let Some(size) = size(request.console_size) {
             exec.settings.console_size = Some(size);
@@ -162,14 +162,14 @@ async fn state_now(shim: &ShimConnection, exec: &Exec) -> ExecState {
     }
 }
 
-/// Whether one more process can be run in a container.
-fn check_active(view: &View) -> Result<()> {
+/// Whether one more process can be run in a container, which was asked for as `reference`.
+fn check_active(view: &View, reference: &str) -> Result<()> {
     let id = &view.record.id;
     match view.lifecycle.state {
         State::Running(_) => Ok(()),
-        State::Paused(_) => {
-            Err(Error::conflict(format!("Container {id} is paused, unpause the container before exec")))
-        }
+        State::Paused(_) => Err(Error::conflict(format!(
+            "Container {reference} is paused, unpause the container before exec"
+        ))),
         State::Restarting(_) => {
             Err(Error::conflict(format!("Container {id} is restarting, wait until the container is running")))
         }

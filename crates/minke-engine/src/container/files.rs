@@ -74,8 +74,14 @@ impl Engine {
         query: &ArchivePutQuery,
         body: Box<dyn AsyncRead + Send + Unpin>,
     ) -> Result<()> {
-        let container = self.shared.containers.resolve(reference)?;
-        let (view, access) = root::open(&container).await?;
+        let opened = match self.shared.containers.resolve(reference) {
+            Ok(container) => root::open(&container).await,
+            Err(error) => Err(error),
+        };
+        let (view, access) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(heard(error, body).await),
+        };
         let record = view.record.clone();
         let (shared, query) = (self.shared.clone(), query.clone());
         let runtime = tokio::runtime::Handle::current();
@@ -95,13 +101,10 @@ impl Engine {
             });
             (written.flatten(), archive.into_inner())
         };
-        let (written, mut rest) =
+        let (written, rest) =
             tokio::task::spawn_blocking(work).await.context("writing a container's files")?;
         if let Err(error) = written {
-            // A client that still sends hears of it only when it has been listened to.
-            let _ =
-                tokio::time::timeout(REST_PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-            return Err(error);
+            return Err(heard(error, rest).await);
         }
         self.shared.tell(&record, "extract-to-dir", &[]);
         Ok(())
@@ -183,6 +186,12 @@ fn refusal(error: ExtractError, path: &str, container: &str) -> Error {
         ExtractError::NoDirectory => Error::invalid("extraction point is not a directory"),
         ExtractError::Archive(error) => error,
     }
+}
+
+/// The error, once the client has been listened to: one that still sends does not hear of it before.
+async fn heard(error: Error, mut rest: impl AsyncRead + Unpin) -> Error {
+    let _ = tokio::time::timeout(REST_PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    error
 }
 
 /// Refuses what can't be written to before the archive is read.

@@ -79,7 +79,7 @@ fn limits(log: &LogConfig) -> Result<(Option<u64>, u32)> {
     let option = |name: &str| log.config.as_ref().and_then(|config| config.get(name));
     let max_size = match option("max-size") {
         None if option("max-file").is_none() => return Ok((Some(DEFAULT_MAX_SIZE), DEFAULT_MAX_FILE)),
-        None => None,
+        None => Some(DEFAULT_MAX_SIZE),
         Some(text) => match size::parse_binary_or_unlimited(text)? {
             -1 => None,
             size if size <= 0 => return Err(Error::invalid("max-size must be a positive number")),
@@ -135,6 +135,7 @@ mod tests {
             (&[("max-size", "10m")], (Some(10 << 20), 1)),
             (&[("max-size", "10k"), ("max-file", "3")], (Some(10 << 10), 3)),
             (&[("max-size", "-1")], (None, 1)),
+            (&[("max-file", "3")], (Some(20 << 20), 3)),
         ] {
             assert_eq!(limits(&log(options)).unwrap(), expected);
         }
@@ -143,7 +144,6 @@ mod tests {
     #[test]
     fn bad_options_are_refused() {
         for (options, expected) in [
-            (("max-file", "3"), "max-file cannot be greater than 1 when max-size is unlimited"),
             (("max-file", "0"), "max-file cannot be less than 1"),
             (("max-size", "x"), "invalid size: 'x'"),
             (("compress", "perhaps"), "strconv.ParseBool: parsing \"perhaps\": invalid syntax"),
@@ -156,5 +156,10 @@ mod tests {
         ] {
             assert_eq!(check(&log(&[options])).unwrap_err().message(), expected);
         }
+        let unlimited = log(&[("max-size", "-1"), ("max-file", "2")]);
+        assert_eq!(
+            check(&unlimited).unwrap_err().message(),
+            "max-file cannot be greater than 1 when max-size is unlimited"
+        );
     }
 }

@@ -325,7 +325,8 @@ impl Column {
             "flags" => (process.flags >> 6 & 7).to_string(),
             "mem" => {
                 let bytes = process.resident_pages * around.page_bytes;
-                format!("{:.1}", bytes as f64 * 100.0 / around.memory_bytes.max(1) as f64)
+                let tenths = u128::from(bytes) * 1000 / u128::from(around.memory_bytes.max(1));
+                format!("{}.{}", tenths / 10, tenths % 10)
             }
             "vsz" => (process.virtual_bytes / 1024).to_string(),
             "rss" => (process.resident_pages * around.page_bytes / 1024).to_string(),
@@ -457,6 +458,7 @@ mod tests {
             name: "sh".into(),
             arguments: ["sh", "-c", "true"].map(String::from).into(),
             terminal: 34_816,
+            foreground: 232,
             users: [7, 0],
             ..Process::default()
         };

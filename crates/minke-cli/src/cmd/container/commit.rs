@@ -2,6 +2,7 @@
 
 use clap::Args;
 use minke_api::container::CommitQuery;
+use minke_model::Reference;
 
 use crate::cmd::image::repository_and_tag;
 use crate::error::Outcome;
@@ -33,7 +34,10 @@ impl Verb for Commit {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         let (repo, tag) = match arguments.get(1).filter(|name| !name.is_empty()) {
-            Some(name) => repository_and_tag(name)?,
+            Some(name) => {
+                Reference::parse(name)?; // its words stand alone here
+                repository_and_tag(name)?
+            }
             None => Default::default(),
         };
         let query = CommitQuery {

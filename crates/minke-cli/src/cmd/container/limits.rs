@@ -114,23 +114,23 @@ impl LimitFlags {
         }
         Ok(HostConfig {
             blkio_weight: self.blkio_weight,
-            blkio_weight_device: some(self.blkio_weight_device.clone()),
-            blkio_device_read_bps: some(self.device_read_bps.clone()),
-            blkio_device_write_bps: some(self.device_write_bps.clone()),
-            blkio_device_read_iops: some(self.device_read_iops.clone()),
-            blkio_device_write_iops: some(self.device_write_iops.clone()),
+            blkio_weight_device: Some(self.blkio_weight_device.clone()),
+            blkio_device_read_bps: Some(self.device_read_bps.clone()),
+            blkio_device_write_bps: Some(self.device_write_bps.clone()),
+            blkio_device_read_iops: Some(self.device_read_iops.clone()),
+            blkio_device_write_iops: Some(self.device_write_iops.clone()),
             cgroup_parent: self.cgroup_parent.clone(),
             cpu_realtime_period: self.cpu_rt_period,
             cpu_realtime_runtime: self.cpu_rt_runtime,
-            devices: some(devices.collect()),
+            devices: Some(devices.collect()),
             device_cgroup_rules: some(self.device_cgroup_rule.clone()),
             device_requests: some(requests),
             memory_swappiness: self.memory_swappiness.filter(|value| *value >= 0),
-            oom_kill_disable: self.oom_kill_disable.then_some(true),
+            oom_kill_disable: Some(self.oom_kill_disable),
             oom_score_adj: self.oom_score_adj,
             storage_opt: super::plan::pairs(&self.storage_opt),
             sysctls: super::plan::pairs(&self.sysctl),
-            ulimits: some(ulimits.into_iter().map(api_ulimit).collect()),
+            ulimits: Some(ulimits.into_iter().map(api_ulimit).collect()),
             ..HostConfig::default()
         })
     }

@@ -19,8 +19,9 @@ use crate::format::list::Format;
 use crate::grammar::{Arity, Verb};
 use crate::session::Session;
 
-/// The time between the two samples that `--no-stream` takes: long enough for a limit's periods of a tenth of a second to even out.
-const SHORT: Duration = Duration::from_millis(800);
+/// The time between the two samples that `--no-stream` takes: one period of a processor limit, so that a limited load
+/// is seen as what it is.
+const SHORT: Duration = Duration::from_millis(100);
 /// How often the table is printed anew.
 const REFRESH: Duration = Duration::from_millis(500);
 /// Goes to the first line of the terminal, and clears what was there.
@@ -87,7 +88,9 @@ impl Stats {
                 Err(error) => failures.push(error),
             }
         }
-        session.print(format.render(&KIND, known.iter().map(|one| one.row(self.no_trunc)).collect())?)?;
+        if listed || !known.is_empty() {
+            session.print(format.render(&KIND, known.iter().map(|one| one.row(self.no_trunc)).collect())?)?;
+        }
         for error in &failures {
             session.complain(error);
         }

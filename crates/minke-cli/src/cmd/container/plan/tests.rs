@@ -180,7 +180,7 @@ fn a_contradiction_is_refused_in_dockers_words() {
 #[test]
 fn a_mistyped_flag_gets_a_suggestion_and_one_not_offered_its_reason() {
     refuses("--privilegd i", "unknown flag: --privilegd | Did you mean --privileged?");
-    refuses("--gpus all i", "the flag --gpus is not offered by this version of minke");
+    refuses("--isolation x i", "the flag --isolation is not offered by this version of minke");
     assert!(
         request("-p 80:80 i")
             .unwrap_err()
