@@ -18,6 +18,7 @@ pub mod census;
 pub mod cli;
 pub mod deadline;
 pub mod engine;
+pub mod hostile;
 pub mod http;
 pub mod peers;
 pub mod process;

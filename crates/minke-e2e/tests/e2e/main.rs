@@ -13,6 +13,7 @@ mod files;
 mod health;
 mod host;
 mod hostile;
+mod hostile_images;
 mod images;
 mod inspect;
 mod kill9;

@@ -227,3 +227,19 @@ fn a_joining_process_has_no_rights_to_be_stolen() {
         assert_eq!(terminal.wait(), 5);
     });
 }
+
+#[test]
+fn a_runtime_is_known_by_docker_s_names() {
+    case(|rig| {
+        for name in ["runc", "io.containerd.runc.v2"] {
+            assert_eq!(rig.ok(&format!("run --rm --runtime {name} busybox echo up")), "up");
+        }
+        rig.fails("run --rm --runtime nosuch busybox true", 125, "unknown or invalid runtime name: nosuch");
+        let wish = serde_json::json!({"Image": "busybox", "HostConfig": {"Runtime": "nosuch"}});
+        let answer = rig.post("/containers/create", &wish);
+        assert_eq!(
+            (answer.status, answer.message().as_str()),
+            (400, "unknown or invalid runtime name: nosuch")
+        );
+    });
+}

@@ -160,11 +160,14 @@ fn check_policy(host_config: &HostConfig) -> Result<RestartPolicy> {
 
 /// Every option that this version doesn't act on is an error: never ignored.
 fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
+    // Docker's names of its own runtime mean ours; there is no other.
+    if !matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2") {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host_config.runtime)));
+    }
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let refused = [
         (some(&host_config.links), "Links"),
         (host_config.publish_all_ports, "PublishAllPorts"),
-        (!matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2"), "Runtime"),
         (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),
     ];
     if let Some((_, field)) = refused.iter().find(|(asked, _)| *asked) {

@@ -28,7 +28,6 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
     ("--platform", ""),
-    ("--runtime", ""),
     ("--use-api-socket", ""),
     ("--disable-content-trust", ""),
 ];
@@ -153,6 +152,9 @@ pub struct ContainerFlags {
     /// Remove the container when it has ended
     #[arg(long)]
     pub rm: bool,
+    /// Runtime of the container: runc and io.containerd.runc.v2 are names of minke's own, the only one
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    pub runtime: String,
     /// Size of /dev/shm
     #[arg(long, value_name = "bytes", default_value = "0", hide_default_value = true, value_parser = parse_bytes)]
     pub shm_size: i64,

@@ -102,6 +102,7 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         auto_remove: flags.rm,
         console_size: facts.console.filter(|_| flags.tty).unwrap_or_default(),
         annotations: pairs(&flags.annotation),
+        runtime: flags.runtime.clone(),
         cap_add: list(&flags.cap_add),
         cap_drop: list(&flags.cap_drop),
         group_add: list(&flags.group_add),
