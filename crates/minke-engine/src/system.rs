@@ -96,7 +96,7 @@ impl Engine {
                 volume: vec!["local".into()],
                 network: vec!["host".into(), "null".into()],
                 authorization: None,
-                log: vec!["json-file".into()],
+                log: vec!["json-file".into(), "local".into()],
             },
             memory_limit: can.memory,
             swap_limit: can.swap,

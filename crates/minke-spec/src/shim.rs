@@ -255,6 +255,17 @@ pub enum LogSettings {
         /// The value of the key `attrs` of each line, a JSON object; without it, the key isn't written.
         attributes: Option<String>,
     },
+    /// Docker's `local` format: protobuf records.
+    Local {
+        /// The file, in a folder of its own that is made; rotated ones get `.1`, `.2` and so on appended.
+        path: String,
+        /// The size in bytes at which the file is rotated.
+        max_size: u64,
+        /// How many files are kept, at least 1.
+        max_file: u32,
+        /// Facts of the container that stand in each record.
+        attributes: Vec<(String, String)>,
+    },
 }
 
 /// How a client is attached.

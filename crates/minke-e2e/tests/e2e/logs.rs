@@ -197,3 +197,32 @@ fn facts_of_the_container_stand_in_each_line() {
         assert_eq!(rig.ok("logs one"), "hello");
     });
 }
+
+#[test]
+fn the_local_driver_is_rotated_and_read_in_every_way() {
+    once(|rig| {
+        let last = 5_000;
+        let log = "--log-driver local --log-opt max-size=20k --log-opt max-file=100 --log-opt tag=t";
+        rig.ok(&format!("run -d -i --name one {log} busybox sh -c 'read x; seq 1 {last}; read x'"));
+        let follower = rig.spawn("logs -f one");
+        let mut gate = rig.spawn("attach one");
+        gate.write(b"go\n");
+        follower.expect(&format!("\n{last}\n"));
+        gate.write(b"end\n");
+        counts_to(&follower.wait().text(), last);
+        counts_to(&rig.ok("logs one"), last);
+        assert_eq!(rig.ok("logs --tail 2 one"), format!("{}\n{last}", last - 1));
+        assert_eq!(rig.ok("logs --details --tail 1 one"), format!("tag=t {last}"));
+        assert_eq!(rig.ok("logs --since 2100-01-01 one"), "");
+        assert_eq!(rig.ok("logs --until 2000-01-01 one"), "");
+        rig.ok("run --name long --log-driver local busybox sh -c 'head -c 50000 /dev/zero | tr \"\\0\" x; echo; printf end >&2'");
+        let output = rig.cli("logs long");
+        assert_eq!((output.text().len(), output.stderr.as_str()), (50_000, "end"));
+        assert_eq!(rig.inspect("one")["LogPath"], "");
+        rig.fails(
+            "run --log-driver local --log-opt x=1 busybox true",
+            125,
+            "unknown log opt 'x' for log driver local",
+        );
+    });
+}

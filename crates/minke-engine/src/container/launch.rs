@@ -187,7 +187,7 @@ fn request(
             stdin_once: config.stdin_once,
             console_size: (rows > 0 && columns > 0).then(|| (side(rows), side(columns))),
         },
-        log: log_settings::settings(record, &paths.log)?,
+        log: log_settings::settings(record, paths)?,
         attach,
         sources: Vec::new(),
     })

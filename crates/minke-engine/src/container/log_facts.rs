@@ -37,7 +37,11 @@ pub fn check(options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-fn choose(record: &Record, options: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+/// The facts that the options choose.
+///
+/// # Errors
+/// As [`of`].
+pub fn choose(record: &Record, options: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let config = &record.config;
     let labels = config.labels.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
     let variables = config.env.iter().flatten().filter_map(|variable| variable.split_once('='));

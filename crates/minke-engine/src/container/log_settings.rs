@@ -1,7 +1,6 @@
 //! Log drivers and their options: checked at creation, handed to the shim at the start. Pure.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use minke_api::container::LogConfig;
 use minke_model::size;
@@ -9,6 +8,7 @@ use minke_model::{Error, Result};
 use minke_spec::shim::LogSettings;
 
 use super::log_facts;
+use super::paths::ContainerPaths;
 use super::record::Record;
 
 /// A log is rotated at this size unless its options say otherwise, so that it can't fill the disk, bytes.
@@ -16,7 +16,8 @@ const DEFAULT_MAX_SIZE: u64 = 20 << 20;
 /// How many files of that size are kept.
 const DEFAULT_MAX_FILE: u32 = 5;
 
-const JSON_FILE_OPTIONS: [&str; 10] = [
+/// What both formats take.
+const OPTIONS: [&str; 10] = [
     "max-size",
     "max-file",
     "compress",
@@ -35,13 +36,23 @@ pub fn check(log: &LogConfig) -> Result<()> {
         "none" => Ok(()),
         "json-file" => {
             let options = log.config.clone().unwrap_or_default();
-            if let Some(key) = options.keys().find(|key| !JSON_FILE_OPTIONS.contains(&key.as_str())) {
+            if let Some(key) = options.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
                 return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver")));
             }
             check_mode(&options)?;
             log_facts::check(&options)?;
             refuse_compression(&options)?;
             limits(log).map(|_| ())
+        }
+        "local" => {
+            let options = log.config.clone().unwrap_or_default();
+            if let Some(key) = options.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
+                return Err(Error::invalid(format!("unknown log opt '{key}' for log driver local")));
+            }
+            check_mode(&options)?;
+            log_facts::check(&options)?;
+            refuse_compression(&options)?;
+            local_limits(&options).map(|_| ())
         }
         other => Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
@@ -104,11 +115,49 @@ fn limits(log: &LogConfig) -> Result<(Option<u64>, u32)> {
     Ok((max_size, max_file))
 }
 
+/// The same of the `local` format, whose defaults are Docker's.
+fn local_limits(options: &BTreeMap<String, String>) -> Result<(u64, u32)> {
+    let bad = |name: &str, text: &str, why: &str| {
+        Error::invalid(format!("invalid value for {name}: {text}: {why}"))
+    };
+    let max_size = match options.get("max-size") {
+        None => DEFAULT_MAX_SIZE,
+        Some(text) => match size::parse_binary(text) {
+            Ok(size) if size > 0 => size as u64,
+            Ok(_) => return Err(Error::invalid("max size should be a positive number")),
+            Err(error) => return Err(bad("max-size", text, error.message())),
+        },
+    };
+    let max_file = match options.get("max-file") {
+        None => DEFAULT_MAX_FILE,
+        Some(text) => match text.parse::<u32>() {
+            Ok(0) => return Err(Error::invalid("max file count must be at least 1")),
+            Ok(number) => number,
+            Err(_) => {
+                let why = format!("strconv.Atoi: parsing {text:?}: invalid syntax");
+                return Err(bad("max-file", text, &why));
+            }
+        },
+    };
+    Ok((max_size, max_file))
+}
+
 /// What the shim is to do.
-pub fn settings(record: &Record, path: &Path) -> Result<LogSettings> {
+pub fn settings(record: &Record, paths: &ContainerPaths) -> Result<LogSettings> {
     let log = &record.host_config.log_config;
     if log.driver == "none" {
         return Ok(LogSettings::None);
+    }
+    let path = paths.log_of(&log.driver);
+    if log.driver == "local" {
+        let options = log.config.as_ref().unwrap_or(&BTreeMap::new()).clone();
+        let (max_size, max_file) = local_limits(&options)?;
+        return Ok(LogSettings::Local {
+            path: path.to_string_lossy().into_owned(),
+            max_size,
+            max_file,
+            attributes: log_facts::choose(record, &options)?.into_iter().collect(),
+        });
     }
     let (max_size, max_file) = limits(log)?;
     Ok(LogSettings::JsonFile {
@@ -139,6 +188,21 @@ mod tests {
         ] {
             assert_eq!(limits(&log(options)).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn local_has_docker_s_limits_and_words() {
+        let local = |options: &[(&str, &str)]| LogConfig { driver: "local".into(), ..log(options) };
+        assert!(check(&local(&[("tag", "x"), ("compress", "false")])).is_ok());
+        assert_eq!(local_limits(&BTreeMap::new()).unwrap(), (20 << 20, 5));
+        for (options, expected) in [
+            (("bogus", "1"), "unknown log opt 'bogus' for log driver local"),
+            (("max-size", "x"), "invalid value for max-size: x: invalid size: 'x'"),
+            (("max-file", "x"), "invalid value for max-file: x: strconv.Atoi: parsing \"x\": invalid syntax"),
+        ] {
+            assert_eq!(check(&local(&[options])).unwrap_err().message(), expected);
+        }
+        assert!(check(&local(&[("compress", "true")])).is_err());
     }
 
     #[test]

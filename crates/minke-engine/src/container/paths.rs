@@ -11,6 +11,8 @@ pub struct ContainerPaths {
     pub runtime: PathBuf,
     /// The log in Docker's json-file format.
     pub log: PathBuf,
+    /// The log in Docker's `local` format.
+    pub local_log: PathBuf,
     /// What is bound to /etc/hostname; written at every start, like the next two, so it needs no disk.
     pub hostname: PathBuf,
     /// What is bound to /etc/hosts.
@@ -36,6 +38,7 @@ impl ContainerPaths {
         let runtime = exec_root.join("containers").join(id);
         Self {
             log: data.join(format!("{id}-json.log")),
+            local_log: data.join(crate::log::follow::LOCAL_FOLDER).join("container.log"),
             hostname: runtime.join("hostname"),
             hosts: runtime.join("hosts"),
             resolv_conf: runtime.join("resolv.conf"),
@@ -47,5 +50,10 @@ impl ContainerPaths {
             data,
             runtime,
         }
+    }
+
+    /// The log of a container with this log driver.
+    pub fn log_of(&self, driver: &str) -> &Path {
+        if driver == "local" { &self.local_log } else { &self.log }
     }
 }

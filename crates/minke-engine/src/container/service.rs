@@ -161,7 +161,8 @@ impl Engine {
             details: query.details,
             tail: query.tail.parse().ok(),
         };
-        let path = self.shared.paths(&view.record.id).log;
+        let path =
+            self.shared.paths(&view.record.id).log_of(&view.record.host_config.log_config.driver).to_owned();
         Ok(crate::log::read(path, view.record.config.tty, options, container.running()))
     }
 
@@ -196,7 +197,11 @@ impl Engine {
         };
         self.shared.tell(&view.record, "attach", &[]);
         let replay = query.logs.then(|| attach::Replay {
-            path: self.shared.paths(&view.record.id).log,
+            path: self
+                .shared
+                .paths(&view.record.id)
+                .log_of(&view.record.host_config.log_config.driver)
+                .to_owned(),
             tty: config.tty,
             options: LogOptions { stdout: query.stdout, stderr: query.stderr, ..LogOptions::default() },
         });

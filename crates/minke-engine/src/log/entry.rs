@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::LogOptions;
+use super::local;
 use super::plain::{self, Plain};
 
 /// How many bytes of consecutive entries of one stream go into one frame.
@@ -70,6 +71,23 @@ impl Output {
         let stream = if entry.stream == "stderr" { 2 } else { 1 };
         match self.begin(stream, entry.time, entry.attrs.as_ref(), options) {
             Wanted::Yes => self.bytes.extend_from_slice(entry.log.as_bytes()),
+            Wanted::Not => {}
+            Wanted::NothingMore => return false,
+        }
+        true
+    }
+
+    /// As [`push`](Self::push), of one message of the `local` format.
+    pub fn push_local(&mut self, message: &[u8], options: &LogOptions) -> bool {
+        let Some(record) = local::parse(message) else { return true };
+        let Ok(time) = Timestamp::from_nanosecond(record.time_ns.into()) else { return true };
+        match self.begin(record.stream, &time.to_string(), Some(&record.attributes), options) {
+            Wanted::Yes => {
+                self.bytes.extend_from_slice(record.line);
+                if record.ends_line {
+                    self.bytes.push(b'\n');
+                }
+            }
             Wanted::Not => {}
             Wanted::NothingMore => return false,
         }

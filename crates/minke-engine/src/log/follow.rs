@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
 use super::files::{self, Identity};
+use super::local::{self, Framed};
 use super::tail;
 use crate::readiness;
 
@@ -22,6 +23,9 @@ use crate::readiness;
 const CHUNK: usize = 256 * 1024;
 /// A longer line can't be an entry: it is dropped.
 const LINE_LIMIT: usize = 1024 * 1024;
+
+/// The folder of a log in Docker's `local` format, in its container's.
+pub const LOCAL_FOLDER: &str = "local-logs";
 
 /// What a reader wants.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +108,10 @@ struct Reader {
     options: LogOptions,
     sender: mpsc::Sender<io::Result<Bytes>>,
     output: Output,
+    /// Whether it is Docker's `local` format, else json-file.
+    local: bool,
+    /// The rest of this file can't be read: something in it isn't a record.
+    broken: bool,
     /// An entry whose end isn't read yet.
     partial: Vec<u8>,
     /// No file is read beyond this, in bytes.
@@ -114,10 +122,13 @@ struct Reader {
 
 impl Reader {
     fn new(path: PathBuf, tty: bool, options: LogOptions, sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
+        let local = path.parent().is_some_and(|folder| folder.ends_with(LOCAL_FOLDER));
         Self {
             path,
             options,
             sender,
+            local,
+            broken: false,
             output: Output::new(!tty),
             partial: Vec::new(),
             limit: None,
@@ -126,6 +137,12 @@ impl Reader {
     }
 
     async fn run(mut self, mut running: watch::Receiver<bool>) -> io::Result<()> {
+        if self.local
+            && let Some(folder) = self.path.parent()
+        {
+            // There is nothing to watch before the first start; a container that is gone stays so.
+            let _ = std::fs::create_dir(folder);
+        }
         let watcher = if self.options.follow { Some(Watcher::new(&self.path)?) } else { None };
         let current = self.read_all().await?;
         let Some(watcher) = watcher else { return Ok(()) };
@@ -136,6 +153,7 @@ impl Reader {
     async fn read_all(&mut self) -> io::Result<Option<(File, u64)>> {
         let files = files::open_all(&self.path)?;
         let (first, mut offset) = match self.options.tail {
+            Some(lines) if self.local => local::start_of(&files, lines)?,
             Some(lines) => tail::start_of(&files, lines)?,
             None => (0, 0),
         };
@@ -233,6 +251,10 @@ impl Reader {
     }
 
     async fn read_to_end(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
+        if self.local && *offset == 0 {
+            self.partial.clear();
+            self.broken = false;
+        }
         let mut chunk = vec![0; CHUNK];
         while !self.done {
             let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(*offset));
@@ -242,7 +264,10 @@ impl Reader {
                 break;
             }
             *offset += count as u64;
-            self.push(&chunk[..count]);
+            match self.local {
+                true => self.push_records(&chunk[..count]),
+                false => self.push(&chunk[..count]),
+            }
             if self.output.len() >= CHUNK / 2 {
                 self.flush().await;
             }
@@ -273,6 +298,31 @@ impl Reader {
         } else {
             self.partial.clear();
         }
+    }
+
+    fn push_records(&mut self, bytes: &[u8]) {
+        if self.broken {
+            return;
+        }
+        self.partial.extend_from_slice(bytes);
+        let mut done = 0;
+        loop {
+            match local::first(&self.partial[done..]) {
+                Framed::Whole(message, length) => {
+                    done += length;
+                    if !self.output.push_local(message, &self.options) {
+                        self.done = true;
+                        return;
+                    }
+                }
+                Framed::Begun => break,
+                Framed::Broken => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        self.partial.drain(..done);
     }
 
     async fn flush(&mut self) {

@@ -1,8 +1,9 @@
-//! Reading what a shim has written: the json-file format, rotated files, following.
+//! Reading what a shim has written: the formats json-file and local, rotated files, following.
 
 pub mod entry;
 mod files;
 pub mod follow;
+mod local;
 mod plain;
 pub mod tail;
 

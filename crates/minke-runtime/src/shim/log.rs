@@ -1,4 +1,4 @@
-//! A container's json-file log: lines are split and written as dockerd does it, in large writes, and the file is rotated
+//! A container's log, json-file or local: lines are split and written as dockerd does it, in large writes, and the file is rotated
 //! (Docker's json-file driver; parts of a long line have 16 KiB and no newline).
 
 use alloc::format;
@@ -9,7 +9,7 @@ use minke_spec::shim::LogSettings;
 use minke_sys::{OwnedFd, descriptor};
 use rustix::fs::{Mode, OFlags};
 
-use super::json_line;
+use super::{json_line, local_entry};
 use crate::failure::{self, Result};
 
 /// The longest part of a line in one entry.
@@ -21,12 +21,24 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// The names of the streams in the log.
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
+/// How entries are written.
+enum Format {
+    JsonFile {
+        attributes: Option<String>,
+    },
+    Local {
+        attributes: Vec<u8>,
+        /// The line of each stream of which parts are written: its id, and how many.
+        parts: [Option<(String, u32)>; 2],
+    },
+}
+
 /// The log file and what isn't in it yet.
 pub struct Log {
     path: String,
     max_size: Option<u64>,
     max_file: u32,
-    attributes: Option<String>,
+    format: Format,
     /// `None` after a failed rotation, until the next attempt.
     file: Option<OwnedFd>,
     size: u64,
@@ -38,22 +50,33 @@ pub struct Log {
 impl Log {
     /// Opens the log; `None` if none is wanted.
     pub fn open(settings: LogSettings) -> Result<Option<Self>> {
-        let LogSettings::JsonFile { path, max_size, max_file, attributes } = settings else {
-            return Ok(None);
+        let (path, max_size, max_file, format) = match settings {
+            LogSettings::None => return Ok(None),
+            LogSettings::JsonFile { path, max_size, max_file, attributes } => {
+                (path, max_size, max_file, Format::JsonFile { attributes })
+            }
+            LogSettings::Local { path, max_size, max_file, attributes } => {
+                if let Some((folder, _)) = path.rsplit_once('/') {
+                    let _ = rustix::fs::mkdir(folder, Mode::from_raw_mode(0o700));
+                }
+                let attributes = local_entry::attributes(&attributes);
+                (path, Some(max_size), max_file, Format::Local { attributes, parts: [None, None] })
+            }
         };
         let words = || format!("error opening the log {path:?}");
         let file = open_file(&path, OFlags::empty()).map_err(failure::setup(words()))?;
         let size = rustix::fs::fstat(&file).map_err(failure::setup(words()))?.st_size as u64;
         let (begun, buffer) = Default::default();
         let file = Some(file);
-        Ok(Some(Self { path, max_size, max_file: max_file.max(1), attributes, file, size, begun, buffer }))
+        Ok(Some(Self { path, max_size, max_file: max_file.max(1), format, file, size, begun, buffer }))
     }
 
     /// Adds what a stream (0: standard output, 1: standard error) has given; whole lines are in the file afterwards.
     pub fn append(&mut self, stream: usize, mut bytes: &[u8], now_ns: u64) {
-        let tail = json_line::tail(STREAMS[stream], self.attributes.as_deref(), now_ns);
+        let tail = self.tail(stream, now_ns);
+        let plain = matches!(self.format, Format::JsonFile { .. });
         while !bytes.is_empty() {
-            if self.begun[stream].is_empty() {
+            if plain && self.begun[stream].is_empty() {
                 let run = json_line::plain_run(&bytes[..bytes.len().min(PART_BYTES)]);
                 if run < PART_BYTES && bytes.get(run) == Some(&b'\n') {
                     self.plain_entry(&bytes[..run], &tail);
@@ -65,11 +88,11 @@ impl Log {
             let window = &bytes[..room.min(bytes.len())];
             match find_newline(window) {
                 Some(end) => {
-                    self.entry(stream, &bytes[..end], true, &tail);
+                    self.entry(stream, &bytes[..end], true, &tail, now_ns);
                     bytes = &bytes[end + 1..];
                 }
                 None if window.len() == room => {
-                    self.entry(stream, window, false, &tail);
+                    self.entry(stream, window, false, &tail, now_ns);
                     bytes = &bytes[room..];
                 }
                 None => {
@@ -84,8 +107,8 @@ impl Log {
     /// Writes what a stream had begun when it ended.
     pub fn end(&mut self, stream: usize, now_ns: u64) {
         if !self.begun[stream].is_empty() {
-            let tail = json_line::tail(STREAMS[stream], self.attributes.as_deref(), now_ns);
-            self.entry(stream, &[], false, &tail);
+            let tail = self.tail(stream, now_ns);
+            self.entry(stream, &[], false, &tail, now_ns);
             self.flush();
         }
         self.begun[stream] = Vec::new();
@@ -121,9 +144,40 @@ impl Log {
         }
     }
 
-    fn entry(&mut self, stream: usize, text: &[u8], newline: bool, tail: &[u8]) {
+    /// What stands behind a text; nothing in the `local` format.
+    fn tail(&self, stream: usize, now_ns: u64) -> Vec<u8> {
+        match &self.format {
+            Format::JsonFile { attributes } => {
+                json_line::tail(STREAMS[stream], attributes.as_deref(), now_ns)
+            }
+            Format::Local { .. } => Vec::new(),
+        }
+    }
+
+    fn entry(&mut self, stream: usize, text: &[u8], newline: bool, tail: &[u8], now_ns: u64) {
         self.rotate_if_full();
         let begun = core::mem::take(&mut self.begun[stream]);
+        if let Format::Local { attributes, parts } = &mut self.format {
+            let of = &mut parts[stream];
+            if !newline && of.is_none() {
+                *of = Some((random_id(), 0));
+            }
+            let part = of.as_mut().map(|(id, count)| {
+                *count += 1;
+                local_entry::Part { last: newline, id, ordinal: *count }
+            });
+            let text = [&begun[..], text];
+            local_entry::append(STREAMS[stream], now_ns, text, part.as_ref(), attributes, &mut self.buffer);
+            if newline {
+                *of = None;
+            }
+            self.begun[stream] = begun;
+            self.begun[stream].clear();
+            if self.buffer.len() >= WRITE_BYTES {
+                self.flush();
+            }
+            return;
+        }
         let needed = json_line::bound(begun.len() + text.len()) + tail.len();
         if self.buffer.len() + needed > self.buffer.capacity() {
             self.make_room(needed);
@@ -180,8 +234,12 @@ impl Log {
         if let Some(file) = &self.file {
             let mut written = self.buffer.len();
             if let Err((done, _)) = descriptor::write_all(file, &self.buffer) {
-                written =
-                    self.buffer[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                written = match self.format {
+                    Format::JsonFile { .. } => {
+                        self.buffer[..done].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
+                    }
+                    Format::Local { .. } => local_entry::whole(&self.buffer[..done]),
+                };
                 let _ = rustix::fs::ftruncate(file, self.size + written as u64);
             }
             self.size += written as u64;
@@ -193,6 +251,13 @@ impl Log {
 fn open_file(path: &str, more: OFlags) -> minke_sys::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags | more, Mode::from_raw_mode(0o640))
+}
+
+/// Names a line that is in parts.
+fn random_id() -> String {
+    let mut bytes = [0; 32];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn find_newline(bytes: &[u8]) -> Option<usize> {

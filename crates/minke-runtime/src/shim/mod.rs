@@ -17,6 +17,7 @@ mod frame;
 mod guard;
 mod json_line;
 mod kill;
+mod local_entry;
 mod log;
 mod pace;
 mod process;

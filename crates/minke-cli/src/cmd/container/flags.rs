@@ -107,7 +107,7 @@ pub struct ContainerFlags {
     pub label_file: Vec<String>,
     #[command(flatten)]
     pub limits: super::limits::LimitFlags,
-    /// Where the output is logged: json-file or none
+    /// Where the output is logged: json-file, local or none
     #[arg(long, value_name = "string", default_value = "")]
     pub log_driver: String,
     /// Option of the log: max-size=10m, max-file=3
