@@ -158,6 +158,27 @@ fn two_engines_do_not_touch_each_other() {
     });
 }
 
+#[test]
+fn a_container_that_stood_still_for_a_commit_goes_on() {
+    ours(|rig| {
+        rig.ok("run -d --name one busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=200 2>/dev/null; echo up; sleep 1000'");
+        rig.await_log("one", "up");
+        let commit = rig.spawn("commit one made");
+        within(30, "the container stands still", || {
+            (rig.inspect("one")["State"]["Status"] == "paused").then_some(())
+        });
+        rig.kill_engine();
+        drop(commit);
+        rig.start_engine();
+        assert_eq!(rig.inspect("one")["State"]["Status"], "running");
+        assert_eq!(rig.ok("exec one echo on"), "on");
+        rig.ok("pause one");
+        rig.kill_engine();
+        rig.start_engine();
+        assert_eq!(rig.inspect("one")["State"]["Status"], "paused", "for a client, not for a commit");
+    });
+}
+
 /// A generator of numbers that a failed run can be repeated with.
 struct Dice(u64);
 

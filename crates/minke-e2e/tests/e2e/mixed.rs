@@ -87,10 +87,10 @@ impl Change {
             (Self::Create, Absent) => Some(Created),
             (Self::Create, _) | (_, Absent) => None,
             (Self::Start, Created | Exited | Running) => Some(Running),
-            (Self::Stop, Running) => Some(Exited),
+            (Self::Stop, Running | Paused) => Some(Exited),
             (Self::Stop, Created | Exited) => Some(before),
-            (Self::Kill, Running) => Some(Exited),
-            (Self::Restart, Created | Exited | Running) => Some(Running),
+            (Self::Kill, Running | Paused) => Some(Exited),
+            (Self::Restart, _) => Some(Running),
             (Self::Pause, Running) => Some(Paused),
             (Self::Unpause, Paused) => Some(Running),
             (Self::Remove, _) => Some(Absent),
@@ -121,6 +121,8 @@ struct Stage<'a> {
     kills: AtomicU64,
     shim_kills: AtomicU64,
     trouble: Mutex<Option<String>>,
+    /// One prune at a time, as Docker wants it.
+    prune: Mutex<()>,
     end: Instant,
 }
 
@@ -301,7 +303,10 @@ impl User<'_> {
             }
             1 => {
                 let line = format!("container prune -f --filter label=user={}", self.number);
-                let output = self.sure(&line);
+                let output = {
+                    let _alone = self.stage.prune.lock();
+                    self.sure(&line)
+                };
                 if let Some(output) = &output {
                     self.expect(true, &line, output);
                 }
@@ -419,6 +424,7 @@ fn everything_at_once_for_two_minutes() {
             kills: AtomicU64::new(0),
             shim_kills: AtomicU64::new(0),
             trouble: Mutex::new(None),
+            prune: Mutex::new(()),
             end: Instant::now() + length,
         };
         let stage = &stage;

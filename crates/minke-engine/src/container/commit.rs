@@ -1,14 +1,17 @@
 //! `commit`: a container becomes an image.
 
+use std::sync::Arc;
+
 use minke_api::container::{CommitQuery, ContainerConfig};
 use minke_api::exec::IdResponse;
 use minke_model::{Context as _, Digest, Error, Reference, Result, image};
-use minke_store::CommitOptions;
+use minke_store::{CommitOptions, ImageEvent};
 
 use super::create;
-use super::handle::{Command, View};
+use super::handle::{Command, Container, View};
 use super::lifecycle::State;
 use crate::Engine;
+use crate::engine::Shared;
 
 impl Engine {
     /// `POST /commit`; `config` instead of the container's own, where it is there.
@@ -27,15 +30,11 @@ impl Engine {
         }
         let reference = reference_of(query)?;
         let options = self.commit_options(&view, query, reference.clone(), config)?;
-        let (store, id) = (self.shared.store.clone(), view.record.id.clone());
         // One that is paused already stays so.
         let pause = query.pause && matches!(view.lifecycle.state, State::Running(_));
-        let paused = pause && container.ask(Command::Pause).await.is_ok();
-        let committed = tokio::task::spawn_blocking(move || store.commit(&id, &options)).await;
-        if paused && let Err(error) = container.ask(Command::Unpause).await {
-            tracing::warn!(container = %view.record.id, %error, "the container could not go on after its commit");
-        }
-        let (image, events) = committed.context("committing the container")??;
+        // A task of its own: a client that goes away leaves no container standing still.
+        let work = commit(self.shared.clone(), container, options, pause);
+        let (image, events) = tokio::spawn(work).await.context("committing the container")??;
         self.shared.emit_image_events(&events);
         let mut extra = vec![("comment", query.comment.clone()), ("imageID", image.to_string())];
         extra.extend(reference.map(|reference| ("imageRef", reference.with_default_tag().familiar())));
@@ -69,6 +68,31 @@ impl Engine {
             engine_version: self.version().version,
         })
     }
+}
+
+/// Makes the image while the container stands still, if it has to. A note says why it does, so that the next engine lets
+/// it go on if this one dies meanwhile.
+async fn commit(
+    shared: Arc<Shared>,
+    container: Arc<Container>,
+    options: CommitOptions,
+    pause: bool,
+) -> Result<(Digest, Vec<ImageEvent>)> {
+    let id = container.view().record.id.clone();
+    let note = shared.paths(&id).held;
+    if pause {
+        std::fs::write(&note, "").with_context(|| format!("writing {}", note.display()))?;
+    }
+    let paused = pause && container.ask(Command::Pause).await.is_ok();
+    let (store, of) = (shared.store.clone(), id.clone());
+    let committed = tokio::task::spawn_blocking(move || store.commit(&of, &options)).await;
+    if paused && let Err(error) = container.ask(Command::Unpause).await {
+        tracing::warn!(container = %id, %error, "the container could not go on after its commit");
+    }
+    if pause {
+        let _ = std::fs::remove_file(&note);
+    }
+    committed.context("committing the container")?
 }
 
 /// Both types have the specification's names.

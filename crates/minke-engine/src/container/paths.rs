@@ -23,6 +23,8 @@ pub struct ContainerPaths {
     pub shim_note: PathBuf,
     /// What a client has asked for that is not done yet.
     pub wish: PathBuf,
+    /// There while the container stands still for a commit, and for nothing else.
+    pub held: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
     /// What the shim writes when the container's process is there.
@@ -44,6 +46,7 @@ impl ContainerPaths {
             resolv_conf: runtime.join("resolv.conf"),
             shim_note: runtime.join("shim"),
             wish: runtime.join("wish"),
+            held: runtime.join("held"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
             exit: runtime.join("exit"),

@@ -76,7 +76,7 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
             let started_at = from_nanoseconds(started.started_at_ns);
             let run = Run { generation: status.generation, pid: started.pid, started_at };
             // What the last engine kept may be older than what it did.
-            let frozen = shared.group(&record, run.generation).is_frozen();
+            let frozen = shared.group(&record, run.generation).is_frozen() && !go_on(shared, &record, &run);
             lifecycle.state = if frozen { State::Paused(run) } else { State::Running(run) };
             lifecycle.started_at = Some(started_at);
         }
@@ -94,6 +94,17 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
     }
     let news = without_shim(shared, &record, &mut lifecycle).await;
     Found { record, lifecycle, shim: None, news, wish: None }
+}
+
+/// Lets a container go on that stood still for a commit of an engine that is gone; false for one that does for a client.
+fn go_on(shared: &Shared, record: &Record, run: &Run) -> bool {
+    let note = shared.paths(&record.id).held;
+    if !note.exists() {
+        return false;
+    }
+    let gone_on = shared.group(record, run.generation).thaw();
+    let _ = std::fs::remove_file(&note);
+    gone_on.inspect_err(|error| tracing::error!(container = %record.id, %error, "it stands still")).is_ok()
 }
 
 /// What to do about a shim that can't be talked to.
