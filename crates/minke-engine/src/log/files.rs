@@ -93,13 +93,16 @@ fn oldest(path: &Path) -> io::Result<Option<(File, usize)>> {
         let mut last = None;
         for place in 0.. {
             match Identity::at(&name(path, place))? {
-                Some(_) => last = Some(place),
+                Some(identity) => last = Some((place, identity)),
                 None if is_end(path, place)? => break,
                 None => {}
             }
         }
-        let Some(place) = last else { return Ok(None) };
-        if let Some(file) = open(&name(path, place))? {
+        let Some((place, identity)) = last else { return Ok(None) };
+        // A rotation may have put the next newer one at its name.
+        if let Some(file) = open(&name(path, place))?
+            && Identity::of(&file)? == identity
+        {
             return Ok(Some((file, place)));
         }
     }
