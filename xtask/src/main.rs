@@ -3,6 +3,7 @@
 //! Owns: the order of the checks, and the checks that no other tool makes. Never: is needed to build the product.
 
 mod bench;
+mod bench_more;
 mod bench_rows;
 mod ci;
 mod e2e;
