@@ -168,6 +168,11 @@ const HEAD_DELAY: Duration = Duration::from_millis(20);
 /// Whether the client loses what comes in one piece with the answer's head: docker-py reads the head through a buffer, and the
 /// stream past it.
 fn reads_head_in_pieces(headers: &HeaderMap) -> bool {
+    is_docker_py(headers)
+}
+
+/// Whether the client is docker-py, which has ways of its own.
+pub fn is_docker_py(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     agent.is_some_and(|agent| agent.starts_with("docker-sdk-python/"))
 }

@@ -144,8 +144,13 @@ impl Engine {
         Ok(())
     }
 
-    /// `GET /containers/{id}/logs`.
-    pub fn container_logs(&self, reference: &str, query: &LogsQuery) -> Result<LogStream> {
+    /// `GET /containers/{id}/logs`; `frame_per_line` for a client that takes a frame for a line.
+    pub fn container_logs(
+        &self,
+        reference: &str,
+        query: &LogsQuery,
+        frame_per_line: bool,
+    ) -> Result<LogStream> {
         let container = self.shared.containers.resolve(reference)?;
         let view = container.view();
         if view.record.host_config.log_config.driver == "none" {
@@ -160,6 +165,7 @@ impl Engine {
             timestamps: query.timestamps,
             details: query.details,
             tail: query.tail.parse().ok(),
+            frame_per_line,
         };
         let path =
             self.shared.paths(&view.record.id).log_of(&view.record.host_config.log_config.driver).to_owned();

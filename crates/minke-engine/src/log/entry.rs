@@ -114,7 +114,7 @@ impl Output {
                 return Wanted::Not;
             }
         }
-        self.frame(stream);
+        self.frame(stream, if options.frame_per_line { 0 } else { FRAME_LIMIT });
         if options.timestamps {
             self.bytes.extend_from_slice(fixed_nanoseconds(time).as_bytes());
             self.bytes.push(b' ');
@@ -131,13 +131,13 @@ impl Output {
         Wanted::Yes
     }
 
-    /// Opens a frame of `stream` unless one is open that still has room.
-    fn frame(&mut self, stream: u8) {
+    /// Opens a frame of `stream` unless one is open that has less than `limit` bytes.
+    fn frame(&mut self, stream: u8, limit: usize) {
         if !self.multiplexed {
             return;
         }
         if let Some((start, open)) = self.open {
-            if open == stream && self.bytes.len() - start < FRAME_LIMIT {
+            if open == stream && self.bytes.len() - start < limit {
                 return;
             }
             self.close();
@@ -208,6 +208,8 @@ mod tests {
     fn entries_of_one_stream_share_a_frame() {
         assert_eq!(shown(&[A, A, B], &both(), true), b"\x01\0\0\0\0\0\0\x04a\na\n\x02\0\0\0\0\0\0\x02b\n");
         assert_eq!(shown(&[A, B], &both(), false), b"a\nb\n");
+        let each = LogOptions { frame_per_line: true, ..both() };
+        assert_eq!(shown(&[A, A], &each, true), b"\x01\0\0\0\0\0\0\x02a\n\x01\0\0\0\0\0\0\x02a\n");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct LogOptions {
     pub details: bool,
     /// Only so many of the last lines.
     pub tail: Option<u64>,
+    /// Each line in a frame of its own, for a client that takes a frame for a line.
+    pub frame_per_line: bool,
 }
 
 /// A log being read.

@@ -57,7 +57,9 @@ pub async fn inspect(request: &Request) -> Result<Response> {
 }
 
 pub fn logs(request: &Request) -> Result<Response> {
-    let logs = request.engine.container_logs(&request.parameter, &request.query()?)?;
+    // docker-py gives its caller each frame as a line.
+    let frame_per_line = hijack::is_docker_py(&request.headers);
+    let logs = request.engine.container_logs(&request.parameter, &request.query()?, frame_per_line)?;
     let framed = !logs.tty && request.version >= TELLS_FRAMED;
     Ok(response::of_type(if framed { MULTIPLEXED_STREAM } else { RAW_STREAM }, Body::Channel(logs.chunks)))
 }
