@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 /// How many past events `--since` can show.
-const RING: usize = 1024;
+const RING: usize = 512;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The operations of the Engine API on execs.
 
+use std::time::Duration;
+
 use minke_api::container::ResizeQuery;
 use minke_api::exec::*;
 use minke_api::run::RunAnswer;
@@ -7,13 +9,16 @@ use minke_model::{Error, Result};
 use minke_spec::shim::{Reply, Request};
 
 use super::exec as run;
-use super::handle::View;
+use super::handle::{Container, View};
 use super::lifecycle::State;
 use super::service::resize;
 use crate::engine::random_hex;
 use crate::exec::{Exec, ExecSettings, ExecState};
 use crate::shim::connection::ShimConnection;
 use crate::{Engine, ExecSession};
+
+/// How long the end of a container may take to be known here after its shim has gone.
+const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// `POST /containers/{id}/exec`.
@@ -120,7 +125,10 @@ impl Engine {
         if let (ExecState::Running { .. } | ExecState::Starting, Some(shim)) =
             (exec.state, &container.view().shim)
         {
-            exec.state = state_now(shim, &exec).await;
+            exec.state = match state_now(shim, &exec).await {
+                Some(state) => state,
+                None => self.ended_with(&container, &exec).await,
+            };
         }
         let settings = &exec.settings;
         let (pid, code) = match exec.state {
@@ -149,17 +157,24 @@ impl Engine {
             pid: pid.into(),
         })
     }
+
+    /// How an exec is whose container's shim is gone: the container's owner is about to say so.
+    async fn ended_with(&self, container: &Container, exec: &Exec) -> ExecState {
+        let ended = container.wait_for(|view| view.removed || view.shim.is_none());
+        let _ = tokio::time::timeout(OWNER_PATIENCE, ended).await;
+        self.shared.execs.find(&exec.id).map_or(exec.state, |exec| exec.state)
+    }
 }
 
 /// How an exec is by its shim's word: a client that has seen its stream end asks at once how, perhaps before the event of
-/// the end has been heard here.
-async fn state_now(shim: &ShimConnection, exec: &Exec) -> ExecState {
-    let Ok((Reply::Status(status), _)) = shim.request(&Request::Status, &[]).await else { return exec.state };
+/// the end has been heard here. `None`: the shim is gone, and the container with it.
+async fn state_now(shim: &ShimConnection, exec: &Exec) -> Option<ExecState> {
+    let Ok((Reply::Status(status), _)) = shim.request(&Request::Status, &[]).await else { return None };
     let ended = status.execs.iter().find(|(id, _, code)| *id == exec.id && code.is_some());
-    match ended {
+    Some(match ended {
         Some((_, pid, Some(code))) => ExecState::Exited { pid: *pid, code: *code },
         _ => exec.state,
-    }
+    })
 }
 
 /// Whether one more process can be run in a container, which was asked for as `reference`.

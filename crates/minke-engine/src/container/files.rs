@@ -80,7 +80,10 @@ impl Engine {
         };
         let (view, access) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Err(heard(error, body).await),
+            Err(error) => {
+                read_out(body).await;
+                return Err(error);
+            }
         };
         let record = view.record.clone();
         let (shared, query) = (self.shared.clone(), query.clone());
@@ -103,9 +106,9 @@ impl Engine {
         };
         let (written, rest) =
             tokio::task::spawn_blocking(work).await.context("writing a container's files")?;
-        if let Err(error) = written {
-            return Err(heard(error, rest).await);
-        }
+        // An archive may end before the request does.
+        read_out(rest).await;
+        written?;
         self.shared.tell(&record, "extract-to-dir", &[]);
         Ok(())
     }
@@ -188,10 +191,9 @@ fn refusal(error: ExtractError, path: &str, container: &str) -> Error {
     }
 }
 
-/// The error, once the client has been listened to: one that still sends does not hear of it before.
-async fn heard(error: Error, mut rest: impl AsyncRead + Unpin) -> Error {
+/// Listens to the client to its end: one that still sends when it is answered hears a broken connection instead.
+async fn read_out(mut rest: impl AsyncRead + Unpin) {
     let _ = tokio::time::timeout(REST_PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-    error
 }
 
 /// Refuses what can't be written to before the archive is read.
