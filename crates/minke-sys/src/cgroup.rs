@@ -58,16 +58,27 @@ pub fn make_v1(path: &Path) -> Result<(), Failure> {
         made => made.map_err(at(path))?,
     }
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        let own = path.join(name);
         // A hierarchy that lacks the one lacks the other.
-        let Ok(value) = std::fs::read_to_string(&own) else { break };
-        if value.trim().is_empty() {
-            let parent = path.parent().unwrap_or(path).join(name);
-            let value = std::fs::read_to_string(&parent).map_err(at(&parent))?;
-            std::fs::write(&own, value.trim()).map_err(at(&own))?;
+        if inherit(path, name)?.is_none() {
+            break;
         }
     }
     Ok(())
+}
+
+/// Gives a directory its parent's value where it has none, and the parent its own parent's: whoever made the parent at the
+/// same time may not have come to that yet. Returns the value; `None` where there is no such file.
+fn inherit(directory: &Path, name: &str) -> Result<Option<String>, Failure> {
+    let own = directory.join(name);
+    let Ok(value) = std::fs::read_to_string(&own) else { return Ok(None) };
+    if !value.trim().is_empty() {
+        return Ok(Some(value.trim().to_owned()));
+    }
+    let Some(value) = directory.parent().map_or(Ok(None), |parent| inherit(parent, name))? else {
+        return Ok(Some(String::new()));
+    };
+    std::fs::write(&own, &value).map_err(at(&own))?;
+    Ok(Some(value))
 }
 
 /// Makes a directory in the unified hierarchy mounted at `mount`, with its parents, each of which passes on every one of `controllers`
@@ -272,5 +283,19 @@ mod tests {
         let text = "low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 7\n";
         assert_eq!(parse_counter(text, "oom_kill"), Some(1));
         assert_eq!(parse_counter("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n", "oom_kill"), Some(4));
+    }
+
+    #[test]
+    fn a_cpuset_is_inherited_through_a_parent_that_has_none_yet() {
+        let root = std::env::temp_dir().join(format!("minke-cpuset-{}", std::process::id()));
+        let child = root.join("parent/child");
+        std::fs::create_dir_all(&child).unwrap();
+        for (directory, value) in [(root.as_path(), "0-1\n"), (&root.join("parent"), "\n"), (&child, "\n")] {
+            std::fs::write(directory.join("cpuset.cpus"), value).unwrap();
+        }
+        let inherited = inherit(&child, "cpuset.cpus").ok().flatten();
+        let parent = std::fs::read_to_string(root.join("parent/cpuset.cpus")).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!((inherited.as_deref(), parent.as_str()), (Some("0-1"), "0-1"));
     }
 }
