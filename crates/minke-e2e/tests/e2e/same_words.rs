@@ -44,7 +44,15 @@ fn normalized(text: &str) -> String {
             text.replace_range(begin..end + unit.len() + 5, "A WHILE ago");
         }
     }
-    let durations = ["Less than a second", "About a minute", "Up 1 second", "Up 2 seconds", "Up 3 seconds"];
+    let durations = [
+        "Less than a second",
+        "About a minute",
+        "1 second",
+        "2 seconds",
+        "3 seconds",
+        "4 seconds",
+        "5 seconds",
+    ];
     let text = durations.iter().fold(text, |text, known| text.replace(known, "A WHILE"));
     // Columns are as wide as the widest duration was.
     text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")

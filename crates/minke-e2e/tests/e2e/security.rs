@@ -218,7 +218,7 @@ fn a_joining_process_has_no_rights_to_be_stolen() {
         assert_eq!(rights & !ALLOWED, 0, "{rights:x}");
         let mut terminal = rig.terminal("exec -it one sh");
         terminal.expect("# ");
-        terminal.send("tty; sleep 1000\n");
+        terminal.send("sh -c 'tty; exec sleep 1000'\n");
         terminal.expect("/dev/pts/");
         terminal.send("\u{3}");
         terminal.send("echo $?-after\n");
