@@ -4,10 +4,28 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use super::arguments::Given;
 use super::{Failure, failed};
 
-/// Connects before anything is started, so that a wrong path starts nothing.
-pub fn connect(path: &Path) -> Result<UnixStream, Failure> {
+/// The socket that the command line names, if it names one: refused where the terminal and the socket don't belong
+/// together. Connects before anything is started, so that a wrong path starts nothing.
+pub fn asked_for(given: &Given, wants_terminal: bool, detached: bool) -> Result<Option<UnixStream>, Failure> {
+    let path = given.path("console-socket");
+    match (wants_terminal, &path) {
+        (true, None) if detached => {
+            return Err(Failure::new(
+                "cannot allocate tty if runc will detach without setting console socket",
+            ));
+        }
+        (false, Some(_)) => {
+            return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
+        }
+        _ => {}
+    }
+    path.as_deref().map(connect).transpose()
+}
+
+fn connect(path: &Path) -> Result<UnixStream, Failure> {
     UnixStream::connect(path).map_err(failed(format!("console socket {}", path.display())))
 }
 

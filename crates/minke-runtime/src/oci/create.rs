@@ -66,19 +66,7 @@ fn make(making: &Making<'_>) -> Result<Made, Failure> {
     let file = given.path("config").unwrap_or_else(|| "config.json".into());
     let mut bundle = Bundle::read(global, &path, &file, id)?;
     bundle.plan.wait_for_start = true;
-    let console = given.path("console-socket");
-    match (bundle.terminal.is_some(), &console) {
-        (true, None) if detached => {
-            return Err(Failure::new(
-                "cannot allocate tty if runc will detach without setting console socket",
-            ));
-        }
-        (false, Some(_)) => {
-            return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
-        }
-        _ => {}
-    }
-    let console = console.as_deref().map(console::connect).transpose()?;
+    let console = console::asked_for(given, bundle.terminal.is_some(), detached)?;
     let directory = Directory::create(global, id)?;
     let group = group_of(&bundle.plan.cgroup);
     let mut state = State::new(id, &bundle.path);

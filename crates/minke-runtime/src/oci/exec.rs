@@ -57,19 +57,7 @@ struct Starting {
 fn start(global: &Global, given: &Given, starting: Starting) -> Result<i32, Failure> {
     let Starting { mut state, spec, process, plan, detached } = starting;
     let wants_terminal = process.terminal().unwrap_or(false);
-    let console = given.path("console-socket");
-    match (wants_terminal, &console) {
-        (true, None) if detached => {
-            return Err(Failure::new(
-                "cannot allocate tty if runc will detach without setting console socket",
-            ));
-        }
-        (false, Some(_)) => {
-            return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
-        }
-        _ => {}
-    }
-    let console = console.as_deref().map(console::connect).transpose()?;
+    let console = console::asked_for(given, wants_terminal, detached)?;
     let size = process.console_size().map(|size| (clamp(size.height()), clamp(size.width())));
     let streams = if wants_terminal { ChildStreams::Terminal(size) } else { ChildStreams::Inherited };
     let context = context_of(&state, given)?;
