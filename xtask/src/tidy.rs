@@ -134,14 +134,40 @@ fn shim(broken: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the files under version control, without those that no person reads.
+/// Returns the project's files, without those that no person reads.
 fn tracked() -> Result<Vec<PathBuf>> {
-    let text = run::output(Command::new("git").args(["ls-files"]))?;
     let skipped = ["Cargo.lock", "LICENSE", "NOTICE"];
-    let names = text
-        .lines()
-        .filter(|name| !skipped.contains(name) && !name.contains("/fixtures/") && !name.ends_with(".bin"));
-    Ok(names.map(PathBuf::from).filter(|path| path.is_file()).collect())
+    let fits = |path: &PathBuf| {
+        let name = path.display().to_string();
+        !skipped.contains(&name.as_str()) && !name.contains("/fixtures/") && !name.ends_with(".bin")
+    };
+    Ok(files()?.into_iter().filter(fits).filter(|path| path.is_file()).collect())
+}
+
+/// Returns the files under version control; all files of the folder where it came without git, as an archive.
+fn files() -> Result<Vec<PathBuf>> {
+    let git = Command::new("git").args(["rev-parse", "--git-dir"]).output();
+    if git.is_ok_and(|answer| answer.status.success()) {
+        return Ok(run::output(Command::new("git").args(["ls-files"]))?.lines().map(PathBuf::from).collect());
+    }
+    let mut found = Vec::new();
+    below(Path::new(""), &mut found)?;
+    Ok(found)
+}
+
+/// Adds the files below `folder` (empty: here), but for what is built and what is hidden.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let read = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    for entry in std::fs::read_dir(read)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "target" || name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let path = folder.join(&name);
+        if entry.file_type()?.is_dir() { below(&path, found)? } else { found.push(path) }
+    }
+    Ok(())
 }
 
 /// What holds for a file of Rust.
