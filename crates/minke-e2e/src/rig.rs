@@ -115,13 +115,29 @@ impl Rig {
 
     /// Removes all containers by force.
     pub fn remove_all(&self) {
+        self.remove_all_but(&[]);
+    }
+
+    /// Removes all containers by force but those of these names.
+    pub fn remove_all_but(&self, names: &[&str]) {
+        let stays = |container: &Value| {
+            let of_it = container["Names"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            of_it.into_iter().any(|name| names.contains(&name.trim_start_matches('/')))
+        };
         for container in self.get("/containers/json?all=1").json().as_array().into_iter().flatten() {
+            if stays(container) {
+                continue;
+            }
             let id = container["Id"].as_str().unwrap_or_default();
             let answer = self.delete(&format!("/containers/{id}?force=1&v=1"));
             assert!(matches!(answer.status, 204 | 404 | 409), "{answer:?}");
         }
         within(30, "all containers are removed", || {
-            self.get("/containers/json?all=1").json().as_array().is_some_and(Vec::is_empty).then_some(())
+            self.get("/containers/json?all=1")
+                .json()
+                .as_array()
+                .is_some_and(|all| all.iter().all(stays))
+                .then_some(())
         });
     }
 

@@ -1,7 +1,13 @@
 //! A random mixture of everything, by a seed: three users of one engine, each with a model of what it should find, while
-//! the engine and shims are killed.
+//! the engine and shims are killed. In the last third only shims are, and what the engine and the shim of a container that
+//! lives all along hold while idle may not grow.
 //!
 //! `MINKE_E2E_MIXED_S` says for how many seconds (default 120), `MINKE_E2E_SEED` repeats a run's choices.
+
+mod files;
+mod flat;
+mod old;
+mod volumes;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +126,9 @@ struct Stage<'a> {
     rig: &'a Rig,
     kills: AtomicU64,
     shim_kills: AtomicU64,
+    /// The shim that nobody kills: the old container's.
+    spared: i32,
+    engine_dies: bool,
     trouble: Mutex<Option<String>>,
     /// One prune at a time, as Docker wants it.
     prune: Mutex<()>,
@@ -135,7 +144,7 @@ impl Stage<'_> {
     fn kill_at_random(&self, mut dice: Dice) {
         while self.goes_on() {
             std::thread::sleep(Duration::from_millis(1000 + dice.roll(4000) as u64));
-            if dice.roll(3) > 0 {
+            if self.engine_dies && dice.roll(3) > 0 {
                 self.kills.fetch_add(1, Ordering::SeqCst);
                 self.rig.kill_engine();
                 self.rig.start_engine();
@@ -143,8 +152,8 @@ impl Stage<'_> {
                 continue;
             }
             let processes = self.rig.marks().processes();
-            let shims: Vec<i32> =
-                processes.into_iter().filter(|pid| process::program(*pid) == "minke-shim").collect();
+            let is_shim = |pid: &i32| *pid != self.spared && process::program(*pid) == "minke-shim";
+            let shims: Vec<i32> = processes.into_iter().filter(is_shim).collect();
             if !shims.is_empty() {
                 self.shim_kills.fetch_add(1, Ordering::SeqCst);
                 process::signal(shims[dice.roll(shims.len())], Signal::KILL);
@@ -173,14 +182,16 @@ impl User<'_> {
 
     fn run(mut self) -> usize {
         while self.stage.goes_on() {
-            self.settle(None);
+            self.settle(&[]);
             let slot = self.dice.roll(SLOTS);
-            match self.dice.roll(10) {
+            match self.dice.roll(12) {
                 0..=4 => self.change(slot),
                 5 => self.speak(slot),
                 6 => self.read_log(slot),
                 7 => self.copy(slot),
                 8 => self.adjust(slot),
+                9 => self.visit_old(),
+                10 => self.use_volumes(),
                 _ => self.look_around(slot),
             }
             self.done += 1;
@@ -218,7 +229,7 @@ impl User<'_> {
                 self.beliefs[slot] = after.unwrap_or(self.beliefs[slot]);
                 self.check(slot);
             }
-            None => self.settle(Some(slot)),
+            None => self.settle(&[slot]),
         }
     }
 
@@ -256,29 +267,6 @@ impl User<'_> {
         }
     }
 
-    /// A file goes in, comes out the same, and is in an image made of the container.
-    fn copy(&mut self, slot: usize) {
-        if matches!(self.beliefs[slot], Belief::Absent | Belief::Paused) {
-            return;
-        }
-        let (name, word) = (self.name(slot), self.dice.roll(100_000).to_string());
-        let file = self.stage.rig.file(&format!("{name}.in"), word.as_bytes());
-        let back = self.stage.rig.scratch().join(format!("{name}.out"));
-        let image = format!("image{}", self.number);
-        for (line, says) in [
-            (format!("cp {} {name}:/tmp/file", file.display()), ""),
-            (format!("cp {name}:/tmp/file {}", back.display()), ""),
-            (format!("commit {name} {image}"), ""),
-            (format!("run --rm {image} cat /tmp/file"), word.as_str()),
-            (format!("rmi -f {image}"), ""),
-        ] {
-            let Some(output) = self.sure(&line) else { return };
-            self.expect(true, &line, &output);
-            assert!(says.is_empty() || output.text() == says, "{line}: {}", output.text());
-        }
-        assert_eq!(std::fs::read_to_string(&back).unwrap_or_default(), word, "{name}");
-    }
-
     /// A limit is changed, and stays so.
     fn adjust(&mut self, slot: usize) {
         let (name, megabytes) = (self.name(slot), 64 + self.dice.roll(64));
@@ -310,17 +298,15 @@ impl User<'_> {
                     let _alone = self.stage.prune.lock();
                     self.sure(&line)
                 };
-                if let Some(output) = &output {
-                    self.expect(true, &line, output);
-                }
-                for slot in 0..SLOTS {
-                    if matches!(self.beliefs[slot], Belief::Created | Belief::Exited) {
-                        if output.is_some() {
-                            self.beliefs[slot] = Belief::Absent;
-                        } else {
-                            self.settle(Some(slot));
-                        }
+                let idle = |belief: Belief| matches!(belief, Belief::Created | Belief::Exited);
+                let pruned: Vec<usize> = (0..SLOTS).filter(|slot| idle(self.beliefs[*slot])).collect();
+                match output {
+                    Some(output) => {
+                        self.expect(true, &line, &output);
+                        pruned.into_iter().for_each(|slot| self.beliefs[slot] = Belief::Absent);
                     }
+                    // Any of them may be gone.
+                    None => self.settle(&pruned),
                 }
             }
             2 => {
@@ -363,11 +349,11 @@ impl User<'_> {
 
     /// After a kill: learns what became of `unsure`, and checks that all else is as it was; what ran may have ended
     /// where a shim was killed.
-    fn settle(&mut self, unsure: Option<usize>) {
+    fn settle(&mut self, unsure: &[usize]) {
         loop {
             let kills = self.stage.kills.load(Ordering::SeqCst);
             let shim_kills = self.stage.shim_kills.load(Ordering::SeqCst);
-            if unsure.is_none() && (kills, shim_kills) == (self.seen_kills, self.seen_shim_kills) {
+            if unsure.is_empty() && (kills, shim_kills) == (self.seen_kills, self.seen_shim_kills) {
                 return;
             }
             if !kills.is_multiple_of(2) {
@@ -385,7 +371,7 @@ impl User<'_> {
                     && matches!(before, Belief::Running | Belief::Paused)
                     && found == Belief::Exited;
                 assert!(
-                    found == before || ended || unsure == Some(slot),
+                    found == before || ended || unsure.contains(&slot),
                     "{}: {before:?} became {found:?} by a kill",
                     self.name(slot)
                 );
@@ -415,6 +401,66 @@ fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// What the users did, and how often something was killed meanwhile.
+struct Done {
+    operations: usize,
+    kills: u64,
+    shim_kills: u64,
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { operations, kills, shim_kills } = self;
+        write!(out, "{operations} operations, {kills} kills of the engine, {shim_kills} of shims")
+    }
+}
+
+/// Lets three users and the killer loose for `length`; at the end all containers but the old one are removed.
+fn play(rig: &Rig, seed: u64, length: Duration, engine_dies: bool) -> Done {
+    let stage = Stage {
+        rig,
+        kills: AtomicU64::new(0),
+        shim_kills: AtomicU64::new(0),
+        spared: flat::shim(rig),
+        engine_dies,
+        trouble: Mutex::new(None),
+        prune: Mutex::new(()),
+        end: Instant::now() + length,
+    };
+    let stage = &stage;
+    let operations: usize = std::thread::scope(|scope| {
+        let users: Vec<_> = (0..3)
+            .map(|number| {
+                let user = User {
+                    stage,
+                    number,
+                    dice: Dice(seed.wrapping_add(number as u64 * 7919)),
+                    beliefs: [Belief::Absent; SLOTS],
+                    written: None,
+                    seen_kills: 0,
+                    seen_shim_kills: 0,
+                    done: 0,
+                };
+                scope.spawn(move || {
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| user.run()));
+                    if outcome.is_err() {
+                        *stage.trouble.lock().expect("no one panics with it held") =
+                            Some(format!("user {number}"));
+                    }
+                    outcome
+                })
+            })
+            .collect();
+        stage.kill_at_random(Dice(seed ^ 0xdead));
+        let outcomes = users.into_iter().map(|user| user.join().expect("panics are caught"));
+        outcomes.map(|outcome| outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause))).sum()
+    });
+    rig.remove_all_but(&[flat::OLD]);
+    let (kills, shim_kills) =
+        (stage.kills.load(Ordering::SeqCst) / 2, stage.shim_kills.load(Ordering::SeqCst));
+    Done { operations, kills, shim_kills }
+}
+
 #[test]
 fn everything_at_once_for_two_minutes() {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -422,43 +468,21 @@ fn everything_at_once_for_two_minutes() {
     let length = Duration::from_secs(number_of("MINKE_E2E_MIXED_S").unwrap_or(120));
     eprintln!("MINKE_E2E_SEED={seed}");
     Rig::run(Client::Minke, &[], |rig| {
-        let stage = Stage {
-            rig,
-            kills: AtomicU64::new(0),
-            shim_kills: AtomicU64::new(0),
-            trouble: Mutex::new(None),
-            prune: Mutex::new(()),
-            end: Instant::now() + length,
-        };
-        let stage = &stage;
-        let done: usize = std::thread::scope(|scope| {
-            let users: Vec<_> = (0..3)
-                .map(|number| {
-                    let user = User {
-                        stage,
-                        number,
-                        dice: Dice(seed.wrapping_add(number as u64 * 7919)),
-                        beliefs: [Belief::Absent; SLOTS],
-                        written: None,
-                        seen_kills: 0,
-                        seen_shim_kills: 0,
-                        done: 0,
-                    };
-                    scope.spawn(move || {
-                        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| user.run()));
-                        if outcome.is_err() {
-                            *stage.trouble.lock().expect("no one panics with it held") =
-                                Some(format!("user {number}"));
-                        }
-                        outcome
-                    })
-                })
-                .collect();
-            stage.kill_at_random(Dice(seed ^ 0xdead));
-            let outcomes = users.into_iter().map(|user| user.join().expect("panics are caught"));
-            outcomes.map(|outcome| outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause))).sum()
-        });
-        eprintln!("{done} operations, {} kills of the engine", stage.kills.load(Ordering::SeqCst) / 2);
-        assert!(done > 30, "{done} operations only");
+        old::start(rig);
+        let wild = play(rig, seed, length * 2 / 3, true);
+        eprintln!("at first: {wild}");
+        old::is_well(rig);
+        rig.kill_engine();
+        rig.start_engine();
+        let first = flat::Idle::at_first(rig);
+        let warm_up = play(rig, seed ^ 0x1111, length / 9, false);
+        let warm = first.again(rig);
+        let calm = play(rig, seed ^ 0x2222, length * 2 / 9, false);
+        let last = first.again(rig);
+        eprintln!("then: {warm_up}; {calm}\n  first {first:?}\n  warm {warm:?}\n  last {last:?}");
+        warm.has_not_grown(last);
+        old::is_well(rig);
+        let operations = wild.operations + warm_up.operations + calm.operations;
+        assert!(operations > 30, "{operations} operations only");
     });
 }

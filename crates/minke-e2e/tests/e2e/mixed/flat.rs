@@ -1,0 +1,97 @@
+//! What the engine and a shim hold when nobody asks anything of them: it may not grow with what they were asked.
+
+use std::time::{Duration, Instant};
+
+use minke_e2e::{Rig, process};
+
+/// What an engine may have taken more after a long time than after a short one: memory of its own, and with its program's pages,
+/// which come and go, in KiB.
+const ENGINE_KIB: (u64, u64) = (2048, 8192);
+
+/// The same of a container's shim.
+const SHIM_KIB: (u64, u64) = (64, 256);
+
+/// The container that lives from the beginning to the end.
+pub const OLD: &str = "old";
+
+/// What one idle process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    anonymous_kib: u64,
+    pss_kib: u64,
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Held {
+    fn by(pid: i32) -> Self {
+        let count = |kind: &str| std::fs::read_dir(format!("/proc/{pid}/{kind}")).map_or(0, Iterator::count);
+        Self {
+            anonymous_kib: process::anonymous_kib(pid),
+            pss_kib: process::pss_kib(pid),
+            descriptors: count("fd"),
+            threads: count("task"),
+        }
+    }
+
+    fn has_grown_over(self, before: Self, (anonymous, pss): (u64, u64)) -> bool {
+        self.anonymous_kib > before.anonymous_kib + anonymous || self.pss_kib > before.pss_kib + pss
+    }
+}
+
+/// The engine and the old container's shim, both idle.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    engine: Held,
+    shim: Held,
+}
+
+impl Idle {
+    fn now(rig: &Rig) -> Self {
+        Self { engine: Held::by(rig.engine_pid()), shim: Held::by(shim(rig)) }
+    }
+
+    /// Looks at an engine that has just been started.
+    pub fn at_first(rig: &Rig) -> Self {
+        rig.ok("run --rm busybox true");
+        Self::now(rig)
+    }
+
+    /// Looks again, once no more descriptors and threads are there than at first: a thread that waits for work ends after ten seconds.
+    pub fn again(self, rig: &Rig) -> Self {
+        let end = Instant::now() + Duration::from_secs(60);
+        let no_more =
+            |now: Held, first: Held| now.descriptors <= first.descriptors && now.threads <= first.threads;
+        loop {
+            let now = Self::now(rig);
+            if no_more(now.engine, self.engine) && no_more(now.shim, self.shim) {
+                return now;
+            }
+            assert!(
+                Instant::now() < end,
+                "at first {self:?}, still {now:?}\n{}",
+                open_files(rig.engine_pid()).join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Panics where `later` holds more than it may.
+    pub fn has_not_grown(self, later: Self) {
+        let grown = later.engine.has_grown_over(self.engine, ENGINE_KIB)
+            || later.shim.has_grown_over(self.shim, SHIM_KIB);
+        assert!(!grown, "{self:?}, then {later:?}");
+    }
+}
+
+/// What a process has open.
+fn open_files(pid: i32) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
+}
+
+/// The pid of the old container's shim.
+pub fn shim(rig: &Rig) -> i32 {
+    let pid = rig.inspect(OLD)["State"]["Pid"].as_i64().expect("a pid") as i32;
+    process::parent(pid).expect("the parent of a container's first process")
+}
