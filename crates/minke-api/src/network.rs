@@ -1,4 +1,4 @@
-//! What a container says of its networks. The network objects themselves are not here yet.
+//! Networks: what create, inspect, list, connect, disconnect and prune take and answer, and what a container says of its own.
 #![allow(missing_docs, reason = "fields carry the names and meanings of the specification")]
 
 use std::collections::BTreeMap;
@@ -114,6 +114,65 @@ pub struct NetworkSettings {
 pub struct Address {
     pub addr: String,
     pub prefix_len: i64,
+}
+
+/// The body of `POST /networks/create`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkCreateRequest {
+    pub name: String,
+    /// Read and not looked at: names are unique.
+    #[serde(skip_serializing_if = "zero")]
+    pub check_duplicate: bool,
+    #[serde(skip_serializing_if = "zero")]
+    pub driver: String,
+    #[serde(skip_serializing_if = "zero")]
+    pub scope: String,
+    /// Absent: true.
+    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
+    /// Absent: false.
+    #[serde(rename = "EnableIPv6", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv6: Option<bool>,
+    #[serde(rename = "IPAM")]
+    pub ipam: Option<Ipam>,
+    pub internal: bool,
+    pub attachable: bool,
+    pub ingress: bool,
+    pub config_only: bool,
+    pub config_from: Option<ConfigReference>,
+    pub options: Option<StringMap>,
+    pub labels: Option<StringMap>,
+}
+
+/// How a network's addresses are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Ipam {
+    pub driver: String,
+    pub options: Option<StringMap>,
+    pub config: Option<Vec<IpamConfig>>,
+}
+
+/// One subnet of a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IpamConfig {
+    #[serde(skip_serializing_if = "zero")]
+    pub subnet: String,
+    #[serde(rename = "IPRange", skip_serializing_if = "zero")]
+    pub ip_range: String,
+    #[serde(skip_serializing_if = "zero")]
+    pub gateway: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auxiliary_addresses: Option<StringMap>,
+}
+
+/// The network whose configuration another one takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ConfigReference {
+    pub network: String,
 }
 
 /// The answer of `POST /networks/prune`.

@@ -12,6 +12,7 @@ pub mod reference;
 pub mod restart_policy;
 pub mod signal;
 pub mod size;
+pub mod strconv;
 pub mod ulimit;
 pub mod volume;
 

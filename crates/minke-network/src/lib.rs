@@ -1,0 +1,8 @@
+//! Networks: which ones there are, which addresses they give, how their ports and names are reached. What is decided here is
+//! a value; what changes the kernel takes such a value and has no opinion. Knows nothing of a container but its endpoints.
+
+pub mod ipam;
+pub mod network;
+pub mod options;
+
+pub use network::{Driver, Network, Subnet, Surroundings, plan_network};
