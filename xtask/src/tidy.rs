@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("minke-client", &["minke-api", "minke-model"]),
     ("minke-store", &["minke-content", "minke-model", "minke-sys", "minke-api"]),
+    ("minke-network", &["minke-api", "minke-model"]),
     ("minke-runtime", &["minke-spec", "minke-sys", "minke-model"]),
     ("minke-shim", &["minke-runtime", "minke-spec", "minke-sys"]),
     ("minke-spec", &["minke-model"]),

@@ -3,6 +3,8 @@
 
 pub mod ipam;
 pub mod network;
+pub mod names;
 pub mod options;
+pub mod ports;
 
 pub use network::{Driver, Network, Subnet, Surroundings, plan_network};
