@@ -2,8 +2,8 @@
 //! a value; what changes the kernel takes such a value and has no opinion. Knows nothing of a container but its endpoints.
 
 pub mod ipam;
-pub mod network;
 pub mod names;
+pub mod network;
 pub mod options;
 pub mod ports;
 

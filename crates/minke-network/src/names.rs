@@ -193,8 +193,7 @@ mod tests {
     }
 
     fn ask(names: &[&Names], question: &Question<'_>) -> Answer {
-        let asker =
-            Asker { networks: names, links: &BTreeMap::new(), ndots_set: false, may_forward: true };
+        let asker = Asker { networks: names, links: &BTreeMap::new(), ndots_set: false, may_forward: true };
         answer(&asker, question, 0)
     }
 

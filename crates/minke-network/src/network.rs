@@ -88,8 +88,7 @@ impl Subnet {
                 Error::new(error.kind(), "failed to allocate secondary ip address").with_source(error)
             })?;
         }
-        let failed =
-            |error: Error| Error::new(error.kind(), "failed to allocate gateway").with_source(error);
+        let failed = |error: Error| Error::new(error.kind(), "failed to allocate gateway").with_source(error);
         let gateway = match self.gateway {
             _ if !gateway => None,
             Some(named) => {
@@ -175,7 +174,10 @@ pub fn plan_network(
             if let Some(name) = options.name.filter(|name| taken.contains_key(name)) {
                 return Err(Error::new(
                     ErrorKind::Forbidden,
-                    format!("networks have same bridge name: {name} is the bridge of network {}", taken[&name]),
+                    format!(
+                        "networks have same bridge name: {name} is the bridge of network {}",
+                        taken[&name]
+                    ),
                 ));
             }
         }
@@ -264,7 +266,11 @@ fn take_over(
         .ipam
         .as_ref()
         .is_some_and(|ipam| ipam.config.as_ref().is_some_and(|config| !config.is_empty()));
-    if own_ipam || request.enable_ipv6 == Some(true) || !network.labels.is_empty() || !network.options.is_empty() {
+    if own_ipam
+        || request.enable_ipv6 == Some(true)
+        || !network.labels.is_empty()
+        || !network.options.is_empty()
+    {
         return Err(Error::new(
             ErrorKind::Forbidden,
             "user-specified configurations are not supported if the network depends on a configuration network",

@@ -212,12 +212,7 @@ pub trait Host {
 }
 
 /// Reserves one port at all addresses, or at none.
-fn reserve(
-    addresses: &[IpAddr],
-    port: u16,
-    wanted: &Wanted,
-    host: &mut impl Host,
-) -> Result<Vec<Published>> {
+fn reserve(addresses: &[IpAddr], port: u16, wanted: &Wanted, host: &mut impl Host) -> Result<Vec<Published>> {
     let mut all: Vec<Published> = Vec::new();
     for address in addresses {
         let one = Published {
@@ -240,10 +235,7 @@ fn reserve(
 
 /// At which addresses of the host a port is published.
 fn addresses(wanted: &Wanted, reach: Reach) -> Result<Vec<IpAddr>> {
-    let any = [
-        (reach.v4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        (reach.v6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    ];
+    let any = [(reach.v4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (reach.v6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
     let all = || any.iter().filter_map(|(reached, address)| reached.then_some(*address)).collect::<Vec<_>>();
     let found = match wanted.host_address.or(reach.default_address) {
         None => all(),

@@ -95,10 +95,8 @@ impl Pools {
     /// Docker's defaults: 172.17/16 to 172.31/16, then 192.168/16 in pieces of 20 bits; for IPv6 a ULA /48 of this engine, in
     /// pieces of 64.
     fn of_docker(family: Family, engine: &str) -> Vec<Pool> {
-        let v4 = |a, b, prefix, size| Pool {
-            base: Ipv4Net::new_assert([a, b, 0, 0].into(), prefix).into(),
-            size,
-        };
+        let v4 =
+            |a, b, prefix, size| Pool { base: Ipv4Net::new_assert([a, b, 0, 0].into(), prefix).into(), size };
         match family {
             Family::V4 => vec![
                 v4(172, 17, 16, 16),
@@ -117,9 +115,9 @@ impl Pools {
 /// Returns the base of an engine's unique local prefix (RFC 4193: fd00::/8 and 40 bits of its own), the same for each start.
 fn unique_local(engine: &str) -> Ipv6Addr {
     // FNV-1a: 40 well mixed bits are all that is needed.
-    let hash = engine
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = engine.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let prefix = 0xfd00_0000_0000_u128 | u128::from(hash >> 24);
     Ipv6Addr::from(prefix << 80)
 }

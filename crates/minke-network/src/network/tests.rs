@@ -128,8 +128,7 @@ fn ipv6_gets_a_subnet_of_the_engines_own_prefix_and_may_stand_alone() {
 
 #[test]
 fn a_configuration_network_is_copied_from_and_has_no_subnet_of_a_pool() {
-    let source =
-        NetworkCreateRequest { config_only: true, ..request("conf", &[("10.7.0.0/24", "", "")]) };
+    let source = NetworkCreateRequest { config_only: true, ..request("conf", &[("10.7.0.0/24", "", "")]) };
     let source = plan(&source, &[], &[]).unwrap();
     let from = minke_api::network::ConfigReference { network: "conf".into() };
     let copy = NetworkCreateRequest { config_from: Some(from), ..request("x", &[]) };

@@ -81,7 +81,8 @@ fn a_range_gives_its_first_free_port_whoever_has_the_others() {
 
 #[test]
 fn an_ephemeral_port_comes_from_the_hosts_range_and_is_the_same_for_both_families() {
-    let (mut ports, mut host) = (Ports::default(), Pretended { start: 3, others: vec![40_003], ..Default::default() });
+    let (mut ports, mut host) =
+        (Ports::default(), Pretended { start: 3, others: vec![40_003], ..Default::default() });
     let got = publish(&mut ports, &mut host, "a", &[tcp(80, None, None), tcp(81, None, None)]).unwrap();
     assert_eq!(got, ["0.0.0.0:40000>80", "[::]:40000>80", "0.0.0.0:40001>81", "[::]:40001>81"]);
 }
