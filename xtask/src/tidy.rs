@@ -16,11 +16,20 @@ const EDGES: &[(&str, &[&str])] = &[
     ("minke-server", &["minke-engine", "minke-api", "minke-model", "minke-sys"]),
     (
         "minke-engine",
-        &["minke-api", "minke-model", "minke-store", "minke-content", "minke-spec", "minke-sys"],
+        &[
+            "minke-api",
+            "minke-model",
+            "minke-store",
+            "minke-content",
+            "minke-registry",
+            "minke-spec",
+            "minke-sys",
+        ],
     ),
     ("minke-client", &["minke-api", "minke-model"]),
     ("minke-store", &["minke-content", "minke-model", "minke-sys", "minke-api"]),
     ("minke-network", &["minke-api", "minke-model"]),
+    ("minke-registry", &["minke-content", "minke-model"]),
     ("minke-runtime", &["minke-spec", "minke-sys", "minke-model"]),
     ("minke-shim", &["minke-runtime", "minke-spec", "minke-sys"]),
     ("minke-spec", &["minke-model"]),
@@ -28,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("minke-api", &["minke-model"]),
     ("minke-sys", &[]),
     ("minke-model", &[]),
-    ("minke-e2e", &[]),
+    ("minke-e2e", &["minke-registry", "minke-model"]),
     ("xtask", &["minke-e2e"]),
 ];
 

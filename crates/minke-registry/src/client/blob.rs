@@ -1,0 +1,272 @@
+//! A blob on its way down: goes on where a broken connection ended, and gives exactly the bytes that were asked for.
+
+use bytes::{Buf as _, Bytes};
+use hyper::header::{ACCEPT, HeaderValue, RANGE};
+use hyper::{Method, StatusCode};
+use minke_model::Digest;
+use tokio::time::Instant;
+
+use super::body::{Answer, AnswerBody};
+use super::error::{Error, ErrorKind};
+use super::place::Place;
+use super::repository::{Repository, TagOrDigest, Tour};
+use super::send::Call;
+use super::{Result, backoff};
+use crate::hash::Hasher;
+
+/// Bytes that a connection has to bring for the failures before it to be forgotten.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// The bytes of a blob from an offset to its end. A connection that breaks, stalls or drips is replaced, and the rest asked for
+/// by a range; a registry that then begins anew is read past what is here already.
+///
+/// Ends with an error where the registry has fewer bytes than `size` or more. That they are the right ones is for whoever stores
+/// them to check; [`BlobStream::verified`] does it here.
+pub struct BlobStream {
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+    position: u64,
+    place: Place,
+    body: Option<AnswerBody>,
+    /// Bytes to be read past.
+    skip: u64,
+    failures: u32,
+    /// Where the present connection began, and when.
+    since: (u64, Instant),
+    hasher: Option<Hasher>,
+}
+
+impl BlobStream {
+    pub(crate) async fn open(repository: Repository, digest: Digest, size: u64, from: u64) -> Result<Self> {
+        if from > size {
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                format!("offset {from} is behind the end of {digest}"),
+            ));
+        }
+        let mut tour = repository.registry.tour(&repository.domain, true)?;
+        let place = tour.place();
+        let mut stream = Self {
+            repository,
+            digest,
+            size,
+            position: from,
+            place,
+            body: None,
+            skip: 0,
+            failures: 0,
+            since: (from, Instant::now()),
+            hasher: None,
+        };
+        if from < size || size == 0 {
+            stream.find(&mut tour).await?;
+        }
+        Ok(stream)
+    }
+
+    /// Checks the digest at the end; only for a stream from the beginning.
+    pub fn verified(mut self) -> Self {
+        if self.position == 0 {
+            self.hasher = Some(Hasher::of(&self.digest));
+        }
+        self
+    }
+
+    /// The offset of the next byte.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The length of the whole blob in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The next bytes, never none; `None` at the end, where all is there.
+    ///
+    /// # Errors
+    /// The registry can't be reached any more, or has another number of bytes. The stream may not be used after that.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.position == self.size && self.body.is_none() {
+                return self.end().map(|()| None);
+            }
+            let error = match self.body.as_mut() {
+                None => Error::new(ErrorKind::Network, "unexpected EOF"),
+                Some(_) => match self.read().await {
+                    Ok(Some(bytes)) => return Ok(Some(bytes)),
+                    Ok(None) => continue,
+                    Err(error) => error,
+                },
+            };
+            self.body = None;
+            if !error.is_passing() {
+                return Err(error);
+            }
+            self.resume(error).await?;
+        }
+    }
+
+    /// The next bytes of the present connection; `None` to look again.
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        let body = self.body.as_mut().expect("there is a body");
+        let Some(mut bytes) = body.next().await? else {
+            self.body = None;
+            return match self.position == self.size {
+                true => Ok(None),
+                false => Err(Error::new(ErrorKind::Network, "unexpected EOF")),
+            };
+        };
+        self.check_rate()?;
+        if self.skip > 0 {
+            let skipped = self.skip.min(bytes.len() as u64);
+            self.skip -= skipped;
+            bytes.advance(skipped as usize);
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+        }
+        if bytes.len() as u64 > self.size - self.position {
+            return Err(Error::invalid(format!(
+                "blob {} is longer than its {} bytes",
+                self.digest, self.size
+            )));
+        }
+        self.position += bytes.len() as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A registry that drips keeps nobody for days.
+    fn check_rate(&self) -> Result<()> {
+        let limits = &self.repository.registry.client.settings().limits;
+        let (from, begun) = self.since;
+        let elapsed = begun.elapsed();
+        let least = limits.least_rate_bytes as f64 * elapsed.as_secs_f64();
+        let brought = self.position - from;
+        if elapsed > limits.idle && ((brought + 1) as f64) < least {
+            return Err(Error::new(ErrorKind::Network, "the registry sends too slowly"));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.hasher.take() {
+            Some(hasher) if hasher.digest() != self.digest => Err(Error::invalid(format!(
+                "filesystem layer verification failed for digest {}",
+                self.digest
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the first of the places that has it.
+    async fn find(&mut self, tour: &mut Tour) -> Result<()> {
+        loop {
+            self.place = tour.place();
+            match self.ask().await {
+                Ok(()) => {
+                    tour.settle();
+                    return Ok(());
+                }
+                Err(error) => {
+                    tour.next(error).await.map_err(|error| self.worded(error))?;
+                }
+            }
+        }
+    }
+
+    /// Asks again for what is missing, after a pause.
+    async fn resume(&mut self, mut error: Error) -> Result<()> {
+        let limits = self.repository.registry.client.settings().limits.clone();
+        if self.position - self.since.0 >= PROGRESS_BYTES {
+            self.failures = 0;
+        }
+        loop {
+            self.failures += 1;
+            if self.failures >= limits.attempts {
+                return Err(self.worded(error));
+            }
+            let pause = backoff::pause(self.failures, error.retry_after, &limits, backoff::chance());
+            tracing::debug!("registry: {} at {}: {error}; again in {pause:?}", self.digest, self.position);
+            tokio::time::sleep(pause).await;
+            if self.place.mirror && self.failures > 1 {
+                // A mirror that fails twice is left for what comes behind it.
+                let mut tour = self.repository.registry.tour(&self.repository.domain, false)?;
+                return self.find(&mut tour).await;
+            }
+            match self.ask().await {
+                Ok(()) => return Ok(()),
+                Err(next) if next.is_passing() => error = next,
+                Err(next) => return Err(self.worded(next)),
+            }
+        }
+    }
+
+    /// Sends a request for the bytes from the present position on.
+    async fn ask(&mut self) -> Result<()> {
+        let url = self.place.url(&format!("{}/blobs/{}", self.repository.path, self.digest));
+        let mut call = Call::new(Method::GET, url);
+        call.headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        if self.position > 0 {
+            let range = format!("bytes={}-", self.position);
+            call.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits"));
+        }
+        let answer = self.repository.send(&self.place, "pull", call).await?;
+        self.skip = self.part(&answer)?;
+        self.body = Some(answer.body);
+        self.since = (self.position, Instant::now());
+        Ok(())
+    }
+
+    /// How many bytes of an answer are here already.
+    fn part(&self, answer: &Answer) -> Result<u64> {
+        let wrong = |what: &str| Error::invalid(format!("blob {}: {what}", self.digest));
+        let (first, announced) = match answer.status {
+            StatusCode::PARTIAL_CONTENT => {
+                let range = answer.header("content-range").ok_or_else(|| wrong("no Content-Range"))?;
+                let (first, whole) = content_range(range).ok_or_else(|| wrong("invalid Content-Range"))?;
+                if first != self.position {
+                    return Err(wrong("the registry sends another range"));
+                }
+                (first, whole)
+            }
+            StatusCode::OK => (0, answer.body.announced()),
+            status => return Err(wrong(&format!("unexpected status {status}"))),
+        };
+        match announced {
+            Some(announced) if announced != self.size => {
+                Err(wrong(&format!("it has {announced} bytes, not {}", self.size)))
+            }
+            _ => Ok(self.position - first),
+        }
+    }
+
+    fn worded(&self, error: Error) -> Error {
+        self.repository.of_pull(error, &TagOrDigest::Digest(self.digest.clone()))
+    }
+}
+
+/// The first byte of `bytes 5-9/10`, and the length of the whole where it is known.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, whole) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
+    Some((first.trim().parse().ok()?, whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_range_says_where_it_begins() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(content_range("bytes */10"), None);
+        assert_eq!(content_range("items 5-9/10"), None);
+    }
+}
