@@ -97,7 +97,11 @@ const AREAS: &[(&str, &str)] = &[
     ("context", "contexts"),
     ("--use-api-socket", "contexts"),
     ("--isolation", "Windows only"),
+    ("/debug/pprof", "Go's own (profiles of its runtime)"),
 ];
+
+/// Endpoints that are served beside the table: to any path, or on an address of their own.
+const BESIDE: &[&str] = &["OPTIONS /{any}", "GET /metrics"];
 
 /// Compares, and writes the page; prints what is open without an area.
 pub fn run(words: &[String]) -> Result<()> {
@@ -242,7 +246,7 @@ fn endpoints() -> Result<Vec<Row>> {
         let [method, path, _operation, _parameters] = columns(line)?;
         let name = format!("{method} {path}");
         let plain = plain(path);
-        let there = served.contains(&(method.to_string(), plain));
+        let there = BESIDE.contains(&name.as_str()) || served.contains(&(method.to_string(), plain));
         let state = if there { State::There } else { missing(&name, "") };
         rows.push(Row { name, state });
     }

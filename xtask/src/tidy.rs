@@ -59,8 +59,8 @@ const IN_SHIM: &[&str] = &[
     "thiserror", // cobs's, without std
 ];
 
-/// Operations that another one's client method covers: the same with a GET, and the same for several images.
-const COVERED: &[&str] = &["SystemPingHead", "ImageGet"];
+/// Operations that another one's client method covers: the same with a GET, for several images, by another protocol.
+const COVERED: &[&str] = &["SystemPingHead", "ImageGet", "ContainerAttachWebsocket"];
 
 /// Lines that a file of code may have; one that holds a table may have more.
 const FILE_LINES: usize = 600;

@@ -123,6 +123,7 @@ table! {
     ContainerTop Get "/containers/{id}/top" Container Value;
     ContainerUpdate Post "/containers/{id}/update" Container Value;
     ContainerAttach Post "/containers/{id}/attach" Container Connection;
+    ContainerAttachWebsocket Get "/containers/{id}/attach/ws" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;
     ContainerPrune Post "/containers/prune" Container Value;
     ContainerDelete Delete "/containers/{id}" Container Empty;

@@ -21,7 +21,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> minke_model::Result<T> {
 
 /// As [`decode`], from JSON that has been parsed already.
 pub fn decode_value<T: DeserializeOwned>(value: Value) -> minke_model::Result<T> {
-    T::deserialize(Decoder(value)).map_err(|error| Error::invalid(error.message))
+    T::deserialize(Decoder(value)).map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// Renders a value as an answer's body, with the line feed that ends each of Docker's.
@@ -77,12 +77,26 @@ fn syntax_message(body: &[u8], error: &serde_json::Error) -> String {
 #[derive(Debug)]
 pub struct DecodeError {
     message: String,
-    place: Option<&'static str>,
+    /// Where a value of a wrong type stands; of other errors that is not told.
+    place: Option<Place>,
+}
+
+/// The innermost struct, and the names of the fields from the outermost one on, as Go tells them.
+#[derive(Debug, Default)]
+struct Place {
+    structure: &'static str,
+    path: String,
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.place {
+            Some(Place { structure, path }) if !structure.is_empty() => {
+                let place = format!("Go struct field {structure}.{path}");
+                f.write_str(&self.message.replacen("Go value", &place, 1))
+            }
+            _ => f.write_str(&self.message),
+        }
     }
 }
 
@@ -108,7 +122,7 @@ impl de::Error for DecodeError {
         };
         Self {
             message: format!("json: cannot unmarshal {found} into Go value of type {}", type_name(expected)),
-            place: Some(""),
+            place: Some(Place::default()),
         }
     }
 
@@ -118,12 +132,12 @@ impl de::Error for DecodeError {
 }
 
 impl DecodeError {
-    /// Names the struct and the field, once, at the innermost place.
+    /// Adds a field on the way outwards.
     fn at(mut self, structure: &'static str, field: &str) -> Self {
-        if self.place == Some("") {
-            self.message =
-                self.message.replacen("Go value", &format!("Go struct field {structure}.{field}"), 1);
-            self.place = Some(structure);
+        match &mut self.place {
+            Some(place) if place.structure.is_empty() => *place = Place { structure, path: field.to_owned() },
+            Some(place) => place.path = format!("{field}.{}", place.path),
+            None => {}
         }
         self
     }
@@ -403,6 +417,7 @@ mod tests {
         check("[true]", "array into Go value of type container.Sample");
         check(r#"{"Tty":1}"#, "number into Go struct field Sample.Tty of type bool");
         check(r#"{"Memory":1.5}"#, "number 1.5 into Go struct field Sample.Memory of type int64");
+        check(r#"{"Inner":{"Tty":1}}"#, "number into Go struct field Sample.Inner.Tty of type bool");
         check(r#"{"Env":"x"}"#, "string into Go struct field Sample.Env of type []string");
         check(r#"{"Labels":["x"]}"#, "array into Go struct field Sample.Labels of type map[string]string");
     }

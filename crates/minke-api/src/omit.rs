@@ -1,6 +1,9 @@
 //! When a field is left out of an answer, and the readings that several fields share.
 
-use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{self, Visitor};
 
 /// Whether a value is its type's zero, which Docker leaves out where the field says so.
 pub fn zero<T: Default + PartialEq>(value: &T) -> bool {
@@ -9,15 +12,39 @@ pub fn zero<T: Default + PartialEq>(value: &T) -> bool {
 
 /// Reads a list of words that a client may also write as one string; `null` and `""` give none.
 pub fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Words {
-        Many(Vec<Option<String>>),
-        One(String),
+    deserializer.deserialize_any(Words)
+}
+
+struct Words;
+
+impl<'de> Visitor<'de> for Words {
+    type Value = Option<Vec<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
     }
-    Ok(match Option::<Words>::deserialize(deserializer)? {
-        None => None,
-        Some(Words::One(word)) => Some(vec![word]),
-        Some(Words::Many(words)) => Some(words.into_iter().map(Option::unwrap_or_default).collect()),
-    })
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+        Ok(Some(vec![word.to_owned()]))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element::<Option<String>>()? {
+            words.push(word.unwrap_or_default());
+        }
+        Ok(Some(words))
+    }
 }

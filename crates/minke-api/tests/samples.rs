@@ -164,6 +164,6 @@ fn a_wrong_type_deep_in_a_create_request_is_named() {
     let error = json::decode::<ContainerCreateRequest>(br#"{"HostConfig":{"Memory":"much"}}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "json: cannot unmarshal string into Go struct field HostConfig.Memory of type int64"
+        "json: cannot unmarshal string into Go struct field HostConfig.HostConfig.Memory of type int64"
     );
 }

@@ -54,8 +54,20 @@ pub fn request(
     kind: &str,
     body: &[u8],
 ) -> std::io::Result<Response> {
+    exchange(socket, method, path, &[("Content-Type", kind)], body)
+}
+
+/// The same with all headers as given; with `Transfer-Encoding: chunked` the body comes in small chunks.
+pub fn exchange(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Response> {
     let mut stream = connect(socket)?;
-    send(&mut stream, method, path, &[("Content-Type", kind), ("Connection", "close")], body)?;
+    let headers = [headers, &[("Connection", "close")]].concat();
+    send(&mut stream, method, path, &headers, body)?;
     let mut reader = BufReader::new(stream);
     let (status, headers) = head(&mut reader)?;
     let body = if status == 204 || status == 304 || method == "HEAD" {
@@ -126,15 +138,28 @@ fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<()> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\nContent-Length: {}\r\n", body.len());
+    let chunked = headers.contains(&("Transfer-Encoding", "chunked"));
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\n");
+    if !chunked {
+        text += &format!("Content-Length: {}\r\n", body.len());
+    }
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
     stream.write_all(text.as_bytes())?;
     // An engine that refuses early may close before it has read everything; its answer is what counts.
-    let _ = stream.write_all(body);
+    let _ = if chunked { write_chunks(stream, body) } else { stream.write_all(body) };
     Ok(())
+}
+
+fn write_chunks(stream: &mut UnixStream, body: &[u8]) -> std::io::Result<()> {
+    for chunk in body.chunks(7) {
+        write!(stream, "{:x}\r\n", chunk.len())?;
+        stream.write_all(chunk)?;
+        stream.write_all(b"\r\n")?;
+    }
+    stream.write_all(b"0\r\n\r\n")
 }
 
 fn head(reader: &mut impl BufRead) -> std::io::Result<(u16, Vec<(String, String)>)> {

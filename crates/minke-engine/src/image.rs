@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::io::SyncIoBridge;
 
 use crate::engine::Shared;
+use crate::pattern;
 use crate::{Engine, ProgressStream};
 
 const LIST_FILTERS: [&str; 8] =
@@ -42,6 +43,9 @@ impl Engine {
         let (before, since) = (created("before")?, created("since")?);
         let until = filters.values("until").next().map(crate::time::parse_query_time).transpose()?.flatten();
         let references: Vec<&str> = filters.values("reference").collect();
+        if references.iter().any(|pattern| !pattern::is_valid(pattern)) {
+            return Err(Error::invalid("syntax error in pattern"));
+        }
         let mut images: Vec<Arc<Image>> = self.shared.store.images();
         images.retain(|image| {
             let labels =
@@ -118,7 +122,10 @@ impl Engine {
                 ),
             ));
         }
-        if !matches!(query.from_src.as_str(), "-" | "") {
+        if query.from_src.is_empty() {
+            return Err(Error::invalid("one of fromImage and fromSrc must say where the image comes from"));
+        }
+        if query.from_src != "-" {
             return Err(Error::new(
                 ErrorKind::NotImplemented,
                 "an import reads its archive from the request's body (-)",
@@ -162,9 +169,7 @@ impl Engine {
     /// `GET /images/get`, `GET /images/{name}/get` (then `names` has that one): an archive.
     pub async fn image_save(&self, query: &ImageSaveQuery) -> Result<ProgressStream> {
         let names = query.names.clone();
-        for name in &names {
-            self.shared.store.image(name)?;
-        }
+        self.shared.store.check_save(&names)?;
         let platform = one_platform(&query.platforms)?;
         let shared = self.shared.clone();
         let (sender, receiver) = mpsc::channel(8);
@@ -188,9 +193,14 @@ impl Engine {
     pub async fn image_tag(&self, name: &str, query: &ImageTagQuery) -> Result<()> {
         let text =
             if query.tag.is_empty() { query.repo.clone() } else { format!("{}:{}", query.repo, query.tag) };
-        let target = Reference::parse(&text)?;
+        // Told apart, as Docker does: a bad name, a bad tag.
+        let repository = Reference::parse(&query.repo)?;
+        let target = Reference::parse(&text).map_err(|_| Error::invalid("invalid tag format"))?;
         if target.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        if repository.familiar_name() == "sha256" {
+            return Err(Error::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
         }
         let target = target.with_default_tag();
         let (shared, name) = (self.shared.clone(), name.to_owned());
@@ -354,22 +364,7 @@ fn one_platform(texts: &[String]) -> Result<Option<Platform>> {
 /// Whether a `reference` filter wants a tag: Docker matches the familiar name with and without its tag, `*` and `?` within a path element.
 fn matches(tag: &Reference, pattern: &str) -> bool {
     let familiar = tag.familiar();
-    [familiar.as_str(), tag.familiar_name().as_str()]
-        .into_iter()
-        .any(|name| wildcard(name.as_bytes(), pattern.as_bytes()))
-}
-
-fn wildcard(text: &[u8], pattern: &[u8]) -> bool {
-    match (text.split_first(), pattern.split_first()) {
-        (_, Some((b'*', rest))) => {
-            wildcard(text, rest)
-                || text.split_first().is_some_and(|(first, tail)| *first != b'/' && wildcard(tail, pattern))
-        }
-        (Some((first, tail)), Some((b'?', rest))) => *first != b'/' && wildcard(tail, rest),
-        (Some((first, tail)), Some((wanted, rest))) => first == wanted && wildcard(tail, rest),
-        (None, None) => true,
-        _ => false,
-    }
+    [familiar.as_str(), tag.familiar_name().as_str()].into_iter().any(|name| pattern::matches(name, pattern))
 }
 
 fn summary(image: &Image, containers: i64, references: &[&str]) -> ImageSummary {
@@ -403,6 +398,8 @@ fn inspect(image: &Image, driver: &str) -> ImageInspect {
             .or_else(|| document.history.last().and_then(|step| some(&step.comment))),
         created: time(&document.created),
         docker_version: some(&document.docker_version),
+        container: some(&document.container),
+        container_config: document.container_config.as_ref().and_then(crate::container::shown_config),
         author: some(&document.author),
         config: ImageInspectConfig::Image(config(document)),
         architecture: document.architecture.clone(),

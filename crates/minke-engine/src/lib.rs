@@ -16,6 +16,7 @@ mod host;
 mod image;
 mod log;
 mod options;
+mod pattern;
 mod prune;
 mod readiness;
 mod realtime;

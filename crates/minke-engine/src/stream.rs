@@ -9,7 +9,7 @@ use bytes::Bytes;
 use minke_api::container::ContainerWaitResponse;
 use minke_api::event::EventMessage;
 use minke_model::Result;
-use minke_spec::shim::AttachRequest;
+use minke_spec::shim::{AttachRequest, Framing};
 use tokio::sync::mpsc;
 
 use crate::container::handle::Container;
@@ -36,6 +36,16 @@ pub struct ExecSession {
 }
 
 impl Attachment {
+    /// Its bytes come as they are, also where the container has no terminal: both streams in one.
+    pub fn unframed(mut self) -> Self {
+        self.tty = true;
+        self.request.framing = Framing::Raw;
+        if let Some(replay) = &mut self.replay {
+            replay.tty = true;
+        }
+        self
+    }
+
     /// Takes the client's socket (a stream socket, whatever its blocking mode), with the bytes that were read from it already. Returns as soon as the
     /// container's shim has it, or the engine keeps it for the container's start.
     pub async fn connect(self, socket: OwnedFd, prefix: Bytes) -> Result<()> {

@@ -154,7 +154,8 @@ fn switching(content_type: &'static str, protocol: HeaderValue) -> Response {
     answer
 }
 
-async fn report(work: impl Future<Output = Result<()>>, _until_then: Handoff) {
+/// Does the work of a connection that is no longer HTTP; an error is only logged.
+pub async fn report(work: impl Future<Output = Result<()>>, _until_then: Handoff) {
     if let Err(error) = work.await {
         tracing::warn!("attached connection: {error}");
     }
@@ -168,13 +169,17 @@ const HEAD_DELAY: Duration = Duration::from_millis(20);
 /// Whether the client loses what comes in one piece with the answer's head: docker-py reads the head through a buffer, and the
 /// stream past it.
 fn reads_head_in_pieces(headers: &HeaderMap) -> bool {
-    is_docker_py(headers)
+    agent(headers).starts_with("docker-sdk-python/")
 }
 
-/// Whether the client is docker-py, which has ways of its own.
-pub fn is_docker_py(headers: &HeaderMap) -> bool {
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    agent.is_some_and(|agent| agent.starts_with("docker-sdk-python/"))
+/// Whether the client is Docker's command line or ours.
+pub fn is_command_line(headers: &HeaderMap) -> bool {
+    ["Docker-Client/", "Minke-Client/"].iter().any(|name| agent(headers).starts_with(name))
+}
+
+/// What the client calls itself.
+fn agent(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default()
 }
 
 /// Waits until the other end of a unix socket has read all that was written.
@@ -209,7 +214,8 @@ async fn connect_upgraded(upgrade: OnUpgrade, session: impl Session, late: bool)
     session.connect(socket, prefix).await
 }
 
-fn descriptor(stream: UnixStream) -> io::Result<OwnedFd> {
+/// The socket itself, out of the runtime's hands.
+pub fn descriptor(stream: UnixStream) -> io::Result<OwnedFd> {
     Ok(stream.into_std()?.into())
 }
 

@@ -16,11 +16,13 @@ mod error;
 mod handoff;
 mod hijack;
 mod listener;
+mod metrics;
 mod request;
 mod response;
 mod router;
 mod routes;
 mod tls;
+mod websocket;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -102,6 +102,14 @@ impl Listener {
         Ok(Self { socket, address: format!("tcp://{bound}"), _file: None })
     }
 
+    /// Opens `HOST:PORT` for what nobody can do harm by.
+    pub(crate) async fn bind_plain(address: &str) -> Result<Self> {
+        let socket =
+            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+        let bound = socket.local_addr().context("listening address")?;
+        Ok(Self { socket: Socket::Tcp(socket), address: format!("tcp://{bound}"), _file: None })
+    }
+
     fn take_passed(number: &str) -> Result<Self> {
         let socket = passed_socket(number).with_context(|| format!("can't take the socket fd://{number}"))?;
         Ok(Self { socket: Socket::Unix(socket), address: format!("fd://{number}"), _file: None })

@@ -22,13 +22,17 @@ impl<'de> Deserialize<'de> for ContainerCreateRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
-        struct Beside {
+        struct CreateRequest {
             host_config: Option<HostConfig>,
             networking_config: Option<NetworkingConfig>,
         }
         let body = serde_json::Value::deserialize(deserializer)?;
-        let beside: Beside = crate::json::decode_value(body.clone()).map_err(serde::de::Error::custom)?;
-        let config = crate::json::decode_value(body).map_err(serde::de::Error::custom)?;
+        let beside: CreateRequest =
+            crate::json::decode_value(body.clone()).map_err(serde::de::Error::custom)?;
+        // To the client it is one struct.
+        let config = crate::json::decode_value(body).map_err(|error| {
+            serde::de::Error::custom(error.to_string().replace("ContainerConfig.", "CreateRequest."))
+        })?;
         Ok(Self { config, host_config: beside.host_config, networking_config: beside.networking_config })
     }
 }

@@ -45,15 +45,15 @@ fn table() -> Vec<(Extent, &'static str)> {
 }
 
 /// An engine with the test image, a client, and a folder with a few files in which its lines run.
-struct Side {
+pub struct Side {
     name: &'static str,
-    engine: Box<dyn Engine>,
+    pub engine: Box<dyn Engine>,
     cli: Cli,
     folder: PathBuf,
 }
 
 impl Side {
-    fn start(
+    pub fn start(
         name: &'static str,
         client: Client,
         engine: impl FnOnce(&Path) -> Box<dyn Engine>,
@@ -110,7 +110,7 @@ fn all(check: impl Fn(&Side, &[Side])) {
 }
 
 /// Replaces what differs from one run to the next: ids, times, durations, sizes.
-fn normalized(text: &str) -> String {
+pub fn normalized(text: &str) -> String {
     let mut result = String::new();
     let mut word = String::new();
     for letter in text.chars().chain(['\n']) {
@@ -274,7 +274,7 @@ const OWN: &[&str] = &[
 ];
 
 /// Lists every value of `reference` that is missing from `ours` or of another kind.
-fn compare_shape(path: &str, reference: &Value, ours: &Value, found: &mut Vec<String>) {
+pub fn compare_shape(path: &str, reference: &Value, ours: &Value, found: &mut Vec<String>) {
     if OWN.iter().any(|own| path.ends_with(own)) {
         return;
     }

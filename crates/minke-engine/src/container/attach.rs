@@ -36,6 +36,10 @@ pub async fn connect(attachment: Attachment, socket: OwnedFd, prefix: Bytes) -> 
     let Attachment { container, mut request, replay, replay_only, .. } = attachment;
     request.prefix = prefix.into();
     let Some(replay) = replay else {
+        if replay_only {
+            // Neither the log nor what comes: that is all there is.
+            return Ok(());
+        }
         return container.ask(|reply| Command::Attach(PendingAttach { request, socket }, reply)).await;
     };
     if replay_only {

@@ -101,6 +101,11 @@ fn as_image_config(config: &ContainerConfig) -> Result<image::ContainerConfig> {
     serde_json::from_value(value).context("a container's configuration")
 }
 
+/// What an image says of the container that it was committed from, as it is shown.
+pub fn shown_config(config: &image::ContainerConfig) -> Option<ContainerConfig> {
+    as_container_config(config).ok()
+}
+
 fn as_container_config(config: &image::ContainerConfig) -> Result<ContainerConfig> {
     let value = serde_json::to_value(config).context("an image's configuration")?;
     serde_json::from_value(value).context("an image's configuration")

@@ -70,6 +70,7 @@ pub fn prepare(
     check_config(&config)?;
     let policy = check_policy(&host_config)?;
     refuse_what_is_not_offered(&host_config)?;
+    super::extra_hosts::check(&host_config)?;
     check_resources(&mut host_config, around, &mut warnings)?;
     network(&mut config, &mut host_config, id, around, &mut warnings)?;
     complete(&mut host_config, around)?;
@@ -164,12 +165,14 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
     if !matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host_config.runtime)));
     }
+    if !matches!(host_config.isolation.as_str(), "" | "default") {
+        return Err(Error::invalid(format!(
+            "invalid isolation: {:?} - linux only supports 'default'",
+            host_config.isolation
+        )));
+    }
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let refused = [
-        (some(&host_config.links), "Links"),
-        (host_config.publish_all_ports, "PublishAllPorts"),
-        (!matches!(host_config.isolation.as_str(), "" | "default"), "Isolation"),
-    ];
+    let refused = [(some(&host_config.links), "Links"), (host_config.publish_all_ports, "PublishAllPorts")];
     if let Some((_, field)) = refused.iter().find(|(asked, _)| *asked) {
         return Err(Error::new(
             ErrorKind::NotImplemented,
@@ -258,10 +261,6 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
     }
     log.config.get_or_insert_default();
     super::log_settings::check(log)?;
-    host_config.port_bindings.get_or_insert_default();
-    for list in [&mut host_config.dns, &mut host_config.dns_options, &mut host_config.dns_search] {
-        list.get_or_insert_default();
-    }
     if host_config.shm_size == 0 {
         host_config.shm_size = around.shm_size;
     }

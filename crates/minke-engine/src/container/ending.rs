@@ -91,7 +91,10 @@ impl Engine {
         Ok(Box::pin(async move {
             let view = container
                 .wait_for(|view| match condition {
-                    Condition::NotRunning => view.removed || !is_active(&view.lifecycle),
+                    // A container that its policy starts again has stopped all the same.
+                    Condition::NotRunning => {
+                        view.removed || view.exits > exits || !is_active(&view.lifecycle)
+                    }
                     Condition::NextExit => view.removed || view.exits > exits,
                     Condition::Removed => view.removed,
                 })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minke_api::container::ResizeQuery;
+use minke_api::container::{ResizeQuery, encode_base64};
 use minke_api::exec::*;
 use minke_api::run::RunAnswer;
 use minke_model::{Error, Result};
@@ -36,7 +36,8 @@ impl Engine {
                 request.working_dir
             )));
         }
-        super::attach::detach_keys(&request.detach_keys)?;
+        super::attach::detach_keys(&request.detach_keys)
+            .map_err(|_| Error::invalid(format!("Invalid escape keys ({}) provided", request.detach_keys)))?;
         let id = random_hex(32)?;
         let settings = ExecSettings {
             env: request.env.unwrap_or_default(),
@@ -107,6 +108,11 @@ impl Engine {
     /// `POST /exec/{id}/resize`.
     pub async fn exec_resize(&self, id: &str, query: &ResizeQuery) -> Result<()> {
         let exec = self.shared.execs.find(id)?;
+        match exec.state {
+            ExecState::Created => return Err(Error::invalid("exec process is not started")),
+            ExecState::Exited { .. } => return Err(Error::not_found("no such exec")),
+            ExecState::Starting | ExecState::Running { .. } => {}
+        }
         let view = self.shared.containers.resolve(&exec.container_id)?.view();
         let Some(shim) = &view.shim else {
             return Err(Error::conflict(format!("container {} is not running", exec.container_id)));
@@ -153,7 +159,7 @@ impl Engine {
             open_stdout: settings.attach_stdout,
             can_remove: code.is_some(),
             container_id: exec.container_id,
-            detach_keys: (!settings.detach_keys.is_empty()).then(|| settings.detach_keys.clone()),
+            detach_keys: Some(shown_keys(&settings.detach_keys)),
             pid: pid.into(),
         })
     }
@@ -163,6 +169,14 @@ impl Engine {
         let ended = container.wait_for(|view| view.removed || view.shim.is_none());
         let _ = tokio::time::timeout(OWNER_PATIENCE, ended).await;
         self.shared.execs.find(&exec.id).map_or(exec.state, |exec| exec.state)
+    }
+}
+
+/// The keys of a request as their bytes in base64; none where it names none.
+fn shown_keys(keys: &str) -> String {
+    match keys {
+        "" => String::new(),
+        keys => encode_base64(&super::attach::detach_keys(keys).unwrap_or_default()),
     }
 }
 

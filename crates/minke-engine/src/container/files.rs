@@ -179,7 +179,7 @@ fn path_stat(stat: FileStat) -> PathStat {
 fn not_found(errno: Errno, path: &str, container: &str) -> Error {
     match errno {
         Errno::NOENT => Error::not_found(format!("Could not find the file {path} in container {container}")),
-        errno => Error::system(format!("lstat {path}")).with_source(io::Error::from(errno)),
+        errno => Error::system(format!("lstat {path}: {}", super::devices::words(&io::Error::from(errno)))),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Lookup<'a> {
 struct Chosen<'a> {
     filters: &'a Filters,
     names: Vec<Regex>,
+    filters_nothing: bool,
+    exposed: Vec<String>,
     exited: Vec<i32>,
     images: Vec<String>,
     before: Option<Timestamp>,
@@ -91,10 +93,15 @@ impl<'a> Chosen<'a> {
                 )));
             }
         }
-        let names = filters
-            .values("name")
-            .map(|name| Regex::new(name).map_err(|_| Error::invalid(format!("invalid filter 'name={name}'"))))
-            .collect::<Result<_>>()?;
+        // One that is no expression matches nothing, as in Docker.
+        let names = filters.values("name").filter_map(|name| Regex::new(name).ok()).collect();
+        let ports = |key: &str| -> Result<Vec<String>> {
+            let found = filters.values(key).map(|value| ports(key, value)).collect::<Result<Vec<_>>>()?;
+            Ok(found.concat())
+        };
+        ports("publish")?;
+        // Tasks are a swarm's.
+        let filters_nothing = filters.boolean("is-task")? == Some(true);
         let exited = filters
             .values("exited")
             .map(|code| code.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={code}'"))))
@@ -107,6 +114,8 @@ impl<'a> Chosen<'a> {
         Ok(Self {
             filters,
             names,
+            filters_nothing,
+            exposed: ports("expose")?,
             exited,
             images: filters.values("ancestor").map(|name| (lookup.image)(name).unwrap_or_default()).collect(),
             before: time("before")?,
@@ -123,7 +132,7 @@ impl<'a> Chosen<'a> {
         (self.all || view.is_running() || status == "restarting")
             && filters.allows("status", status)
             && (!filters.contains("id") || filters.values("id").any(|id| record.id.starts_with(id)))
-            && (self.names.is_empty()
+            && (!filters.contains("name")
                 || self
                     .names
                     .iter()
@@ -140,8 +149,7 @@ impl<'a> Chosen<'a> {
             && (!filters.contains("health")
                 || filters.values("health").any(|health| health == health_word(view)))
             && (!filters.contains("publish") && !filters.contains("expose") || self.exposes(view))
-            && (!filters.contains("is-task")
-                || filters.values("is-task").all(|value| matches!(value, "false" | "0")))
+            && !self.filters_nothing
     }
 
     fn has_exit_code(&self, view: &View) -> bool {
@@ -158,10 +166,51 @@ impl<'a> Chosen<'a> {
     }
 
     fn exposes(&self, view: &View) -> bool {
-        let exposed = |wanted: &str| {
-            let wanted = if wanted.contains('/') { wanted.to_owned() } else { format!("{wanted}/tcp") };
-            view.record.config.exposed_ports.contains_key(&wanted)
-        };
-        self.filters.values("expose").all(exposed) && !self.filters.contains("publish")
+        // No port is published.
+        self.exposed.iter().any(|port| view.record.config.exposed_ports.contains_key(port))
+    }
+}
+
+/// The ports that a value such as `80`, `53/udp` or `8000-8010/tcp` means.
+fn ports(key: &str, value: &str) -> Result<Vec<String>> {
+    if value.contains(':') {
+        return Err(Error::invalid(format!("filter for '{key}' should not contain ':': {value}")));
+    }
+    let (range, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let failed = |words: String| Error::invalid(format!("error while looking up for {key} {value}: {words}"));
+    let number = |text: &str| {
+        text.parse::<u16>().map_err(|_| {
+            let numeric = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let reason = if numeric { "value out of range" } else { "invalid syntax" };
+            failed(format!("strconv.ParseUint: parsing {text:?}: {reason}"))
+        })
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    if last < first {
+        return Err(failed(format!("Invalid range specified for the Port: {range}")));
+    }
+    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_may_be_ranges_of_a_protocol() {
+        assert_eq!(ports("expose", "80").unwrap(), ["80/tcp"]);
+        assert_eq!(ports("expose", "8-9/udp").unwrap(), ["8/udp", "9/udp"]);
+        let words = |value| ports("publish", value).unwrap_err().to_string();
+        assert_eq!(
+            words("x"),
+            "error while looking up for publish x: strconv.ParseUint: parsing \"x\": invalid syntax"
+        );
+        assert_eq!(
+            words("70000"),
+            "error while looking up for publish 70000: strconv.ParseUint: parsing \"70000\": value out of range"
+        );
+        assert_eq!(words("80:80"), "filter for 'publish' should not contain ':': 80:80");
+        assert!(words("9-8").ends_with("Invalid range specified for the Port: 9-8"));
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `service`, `ending`, `pausing`, `exec_service` | the operations of the API |
 //! | `point`, `claims`, `mounts` | which mounts a container gets, what it holds of volumes and images, what a run mounts |
-//! | `create`, `resources`, `devices`, `cdi`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
+//! | `create`, `resources`, `extra_hosts`, `devices`, `cdi`, `log_settings`, `settings`, `etc`, `user` | from a request to settings: pure but for files that are read |
 //! | `security`, `namespaces` | what it may do, and what it shares with other containers |
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
@@ -29,6 +29,7 @@ mod ending;
 mod etc;
 pub mod exec;
 mod exec_service;
+mod extra_hosts;
 mod files;
 pub mod handle;
 mod health;
@@ -68,4 +69,5 @@ mod usage;
 mod user;
 mod wish;
 
+pub use commit::shown_config;
 pub use health::from_image as probe_of_image;

@@ -68,7 +68,7 @@ impl Registry {
         let index = self.read();
         let missing = || Error::not_found(format!("No such container: {reference}"));
         if reference.is_empty() {
-            return Err(missing());
+            return Err(Error::invalid("invalid name or ID supplied: \"\""));
         }
         if let Some(container) = index.containers.get(reference) {
             return Ok(container.clone());

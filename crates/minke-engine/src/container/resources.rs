@@ -20,6 +20,9 @@ pub fn check(host: &mut HostConfig, can: &Enforceable, processors: u32, update: 
     if !update && host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);
     }
+    if !update {
+        host.oom_kill_disable.get_or_insert(false);
+    }
     memory(host, can, update, &mut warnings)?;
     memory_details(host, can, &mut warnings)?;
     processes(host, can, &mut warnings);
@@ -191,8 +194,10 @@ fn cpuset(host: &mut HostConfig, can: &Enforceable, warnings: &mut Vec<String>) 
 /// The numbers of a list such as `0-3,7`.
 fn parse_list(text: &str) -> Result<Vec<u32>, String> {
     let wrong = || format!("invalid format: {text}");
-    let number =
-        |text: &str| text.parse::<u32>().ok().filter(|number| *number < CPUSET_LIMIT).ok_or_else(wrong);
+    let number = |text: &str| match text.parse::<u32>().map_err(|_| wrong())? {
+        number if number < CPUSET_LIMIT => Ok(number),
+        _ => Err(format!("value of out range, maximum is {CPUSET_LIMIT}")),
+    };
     let mut numbers = Vec::new();
     for part in text.split(',').filter(|_| !text.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

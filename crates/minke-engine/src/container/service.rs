@@ -111,7 +111,7 @@ impl Engine {
         }
         if !names::is_valid(&name) {
             return Err(Error::invalid(format!(
-                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                "Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             )));
         }
         if container.view().record.name == name {

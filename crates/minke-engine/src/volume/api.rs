@@ -23,14 +23,12 @@ impl Engine {
         let filters = &query.filters;
         filters.check(&LIST_FILTERS)?;
         let dangling = filters.boolean("dangling")?;
-        let names = filters
-            .values("name")
-            .map(|name| Regex::new(name).map_err(|_| Error::invalid(format!("invalid filter 'name={name}'"))))
-            .collect::<Result<Vec<_>>>()?;
+        // One that is no expression matches nothing, as in Docker.
+        let names: Vec<Regex> = filters.values("name").filter_map(|name| Regex::new(name).ok()).collect();
         let volumes = &self.shared.volumes;
         let wanted = |record: &VolumeRecord| {
             filters.allows("driver", &record.driver)
-                && (names.is_empty() || names.iter().any(|name| name.is_match(&record.name)))
+                && (!filters.contains("name") || names.iter().any(|name| name.is_match(&record.name)))
                 && filters.allows_labels("label", record.labels.as_ref().unwrap_or(&BTreeMap::new()))
                 && dangling.is_none_or(|dangling| volumes.users(&record.name).is_empty() == dangling)
         };

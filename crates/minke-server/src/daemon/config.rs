@@ -80,6 +80,9 @@ pub struct Flags {
     /// How containers' layers are joined: `overlay2`, or `copy` for hosts where overlays can't be stacked.
     #[arg(short = 's', long, value_name = "DRIVER")]
     pub storage_driver: Option<String>,
+    /// Where Prometheus finds the engine's numbers: `ADDRESS:PORT`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_addr: Option<String>,
     /// The lowest API version served.
     #[arg(long, value_name = "VERSION", env = "DOCKER_MIN_API_VERSION")]
     pub min_api_version: Option<String>,
@@ -132,6 +135,7 @@ struct File {
     live_restore: Option<bool>,
     shutdown_timeout: Option<i64>,
     storage_driver: Option<String>,
+    metrics_addr: Option<String>,
     min_api_version: Option<String>,
     tls: Option<bool>,
     tlsverify: Option<bool>,
@@ -141,7 +145,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
@@ -163,6 +167,7 @@ const KEYS: [&str; 32] = [
     "log-format",
     "log-level",
     "log-opts",
+    "metrics-addr",
     "min-api-version",
     "no-new-privileges",
     "pidfile",
@@ -257,6 +262,8 @@ pub struct Settings {
     pub shutdown_timeout_s: i64,
     /// The storage driver, if one is asked for.
     pub storage_driver: Option<String>,
+    /// Where the engine's numbers are served, if anywhere.
+    pub metrics_addr: Option<String>,
     /// The lowest API version.
     pub min_api_version: Option<String>,
     /// TLS for TCP listeners.
@@ -346,6 +353,7 @@ fn given(flags: &Flags, key: &str) -> bool {
         "live-restore" => flags.live_restore.is_some(),
         "shutdown-timeout" => flags.shutdown_timeout.is_some(),
         "storage-driver" => flags.storage_driver.is_some(),
+        "metrics-addr" => flags.metrics_addr.is_some(),
         "tls" => flags.tls.is_some(),
         "tlsverify" => flags.tlsverify.is_some(),
         "tlscacert" => flags.tlscacert.is_some(),
@@ -428,6 +436,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         )?,
         shutdown_timeout_s: flags.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(15),
         storage_driver: flags.storage_driver.or(file.storage_driver),
+        metrics_addr: flags.metrics_addr.or(file.metrics_addr),
         min_api_version: flags.min_api_version.or(file.min_api_version),
         tls,
         validate: flags.validate,

@@ -96,6 +96,12 @@ async fn serve(settings: Settings, embedded: Embedded) -> Result<()> {
         listeners.push(Listener::bind_for_group(host, tls, settings.group.as_deref()).await?);
         tracing::info!(%host, "listening");
     }
+    let counted = crate::connection::Scope::default();
+    if let Some(address) = &settings.metrics_addr {
+        let listener = Listener::bind_plain(address).await?;
+        tracing::info!(address = listener.address(), "serving metrics");
+        tokio::spawn(crate::metrics::serve(engine.clone(), listener, counted.clone()));
+    }
     tell_ready(settings.ready_fd);
     let stop_containers = std::sync::atomic::AtomicBool::new(false);
     let shutdown = async {
@@ -107,6 +113,8 @@ async fn serve(settings: Settings, embedded: Embedded) -> Result<()> {
         tracing::info!("ending");
     };
     crate::serve(engine.clone(), listeners, shutdown).await?;
+    counted.ending.cancel();
+    counted.dropped.cancel();
     engine.shutdown(stop_containers.into_inner(), settings.shutdown_timeout_s).await;
     drop(pidfile);
     Ok(())

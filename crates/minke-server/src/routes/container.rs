@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::hijack::{self, ClientSide};
 use crate::request::Request;
 use crate::response::{self, Response};
+use crate::websocket;
 
 /// The first version that tells framed from raw logs by the content type.
 const TELLS_FRAMED: ApiVersion = ApiVersion::new(1, 42);
@@ -57,8 +58,9 @@ pub async fn inspect(request: &Request) -> Result<Response> {
 }
 
 pub fn logs(request: &Request) -> Result<Response> {
-    // docker-py gives its caller each frame as a line.
-    let frame_per_line = hijack::is_docker_py(&request.headers);
+    // Libraries (docker-py, bollard, ...) give their caller each frame as a line. The command lines take frames apart, and
+    // are faster with few.
+    let frame_per_line = !hijack::is_command_line(&request.headers);
     let logs = request.engine.container_logs(&request.parameter, &request.query()?, frame_per_line)?;
     let framed = !logs.tty && request.version >= TELLS_FRAMED;
     Ok(response::of_type(if framed { MULTIPLEXED_STREAM } else { RAW_STREAM }, Body::Channel(logs.chunks)))
@@ -69,7 +71,16 @@ pub async fn resize(request: &Request) -> Result<Response> {
     Ok(response::empty(StatusCode::OK))
 }
 
+/// The most bytes that a start's body may have: those of a JSON value that says nothing.
+const EMPTY_BODY: u64 = 7;
+
 pub async fn start(request: &Request) -> Result<Response> {
+    let body = http_body::Body::size_hint(&request.body).exact();
+    if body.is_none_or(|bytes| bytes > EMPTY_BODY) {
+        return Err(Error::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     request.handoffs.settled(&request.parameter).await;
     request.engine.container_start(&request.parameter, &request.query()?).await?;
     done()
@@ -142,6 +153,18 @@ pub fn attach(request: Request) -> Result<Response> {
     let exit_frames = hijack::wants_exit_frames(&request.headers);
     let attachment = request.engine.container_attach(&request.parameter, &query, exit_frames)?;
     hijack::answer(ClientSide::of(request), attachment)
+}
+
+/// The first version that lets a websocket choose its streams.
+const CHOOSES_STREAMS: ApiVersion = ApiVersion::new(1, 42);
+
+pub fn attach_websocket(request: Request) -> Result<Response> {
+    let mut query: AttachQuery = request.query()?;
+    if request.version < CHOOSES_STREAMS {
+        (query.stdin, query.stdout, query.stderr) = (true, true, true);
+    }
+    let attachment = request.engine.container_attach(&request.parameter, &query, false)?;
+    websocket::answer(ClientSide::of(request), attachment.unframed())
 }
 
 pub fn wait(request: &Request) -> Result<Response> {

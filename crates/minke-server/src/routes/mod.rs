@@ -130,6 +130,7 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ContainerTop => container::top(&request).await,
         Operation::ContainerUpdate => container::update(request).await,
         Operation::ContainerAttach => container::attach(request),
+        Operation::ContainerAttachWebsocket => container::attach_websocket(request),
         Operation::ContainerWait => container::wait(&request),
         Operation::ContainerPrune => container::prune(&request).await,
         Operation::ContainerDelete => container::remove(&request).await,

@@ -17,6 +17,8 @@ use crate::response::{self, Response};
 
 /// The first version that lets the client choose how events are written.
 const CHOOSES_EVENT_FORM: ApiVersion = ApiVersion::new(1, 52);
+/// The first version that lets the client choose what of the disk's use it is told.
+const CHOOSES_KINDS: ApiVersion = ApiVersion::new(1, 42);
 /// The byte before each value of a JSON text sequence (RFC 7464).
 const RECORD_SEPARATOR: u8 = 0x1e;
 
@@ -46,9 +48,22 @@ pub async fn info(request: &Request) -> Result<Response> {
 }
 
 pub async fn disk_usage(request: &Request) -> Result<Response> {
-    let query: DiskUsageQuery = request.query()?;
+    let query = match request.version < CHOOSES_KINDS {
+        true => DiskUsageQuery::default(),
+        false => request.query()?,
+    };
     let usage = request.engine.disk_usage(&query).await?;
-    Ok(response::json(&usage.for_version(request.version, query.verbose)))
+    let mut usage = usage.for_version(request.version, query.verbose);
+    for list in usage.lists.iter_mut() {
+        for image in list.images.iter_mut().flatten() {
+            // Here they are counted in every version.
+            let containers = image.containers;
+            image.adapt(request.version);
+            image.containers = containers;
+        }
+        list.containers.iter_mut().for_each(|containers| containers.adapt(request.version));
+    }
+    Ok(response::json(&usage))
 }
 
 pub fn prune_networks(request: &Request) -> Result<Response> {

@@ -54,6 +54,14 @@ impl Store {
         Ok(images.iter().map(event).collect())
     }
 
+    /// Checks that every name stands for something.
+    ///
+    /// # Errors
+    /// As [`Store::save`], before its first byte.
+    pub fn check_save(&self, names: &[String]) -> Result<()> {
+        names.iter().try_for_each(|name| self.named_by(name).map(|_| ()))
+    }
+
     fn plan_save(&self, names: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
         let mut images: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {

@@ -62,7 +62,7 @@ pub struct LimitFlags {
     #[arg(long, value_name = "gpu-request", value_parser = gpus::parse)]
     pub gpus: Option<DeviceRequest>,
     /// Has no effect any more
-    #[arg(long, value_name = "bytes", default_value = "0", hide = true, value_parser = parse_bytes)]
+    #[arg(long, value_name = "bytes", default_value = "0", hide_default_value = true, value_parser = parse_bytes)]
     pub kernel_memory: i64,
     /// How readily memory is swapped out, 0 to 100 (cgroup v1)
     #[arg(long, value_name = "int", value_parser = parse_int)]

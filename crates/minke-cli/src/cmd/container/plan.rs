@@ -129,6 +129,11 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         volume_driver: flags.volume_driver.clone(),
         volumes_from: list(&flags.volumes_from),
         init: flags.init.then_some(true),
+        // Docker's client says that there are none, and inspect shows what was said.
+        dns: Some(Vec::new()),
+        dns_options: Some(Vec::new()),
+        dns_search: Some(Vec::new()),
+        port_bindings: Some(Default::default()),
         ..flags.limits.host_config()?
     };
     flags.security.plan(&mut host)?;
