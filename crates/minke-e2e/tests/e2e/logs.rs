@@ -226,3 +226,18 @@ fn the_local_driver_is_rotated_and_read_in_every_way() {
         );
     });
 }
+
+#[test]
+fn a_log_that_is_being_written_is_read_to_where_it_was() {
+    case(|rig| {
+        rig.ok("run -d --name main busybox sh -c 'i=0; while :; do i=$((i+1)); echo $i; usleep 200; done'");
+        rig.await_log("main", "\n100\n");
+        for _ in 0..30 {
+            let text = rig.ok("logs --tail 5 main");
+            let seen = numbers(&text);
+            assert!(seen.len() == 5 && seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "{text}");
+        }
+        // To its end, though there is always more.
+        assert!(numbers(&rig.ok("logs main")).len() > 100);
+    });
+}

@@ -151,23 +151,27 @@ impl Reader {
         self.follow(current, watcher, &mut running).await
     }
 
-    /// Reads all that is there; returns the newest file, and how much of it was read.
+    /// Reads all that was there when it began, which is not more lines than were asked for, and comes to an end however fast the container
+    /// writes; returns the newest file, and how much of it was read.
     async fn read_all(&mut self) -> io::Result<Option<(File, u64)>> {
         let files = files::open_all(&self.path)?;
+        let end = files.last().map_or(Ok(0), |newest| newest.metadata().map(|found| found.len()))?;
         let (first, mut offset) = match self.options.tail {
-            Some(lines) if self.local => local::start_of(&files, lines)?,
-            Some(lines) => tail::start_of(&files, lines)?,
+            Some(lines) if self.local => local::start_of(&files, lines, end)?,
+            Some(lines) => tail::start_of(&files, lines, end)?,
             None => (0, 0),
         };
         let last = files.len().saturating_sub(1);
         let mut current = None;
         for (index, file) in files.into_iter().enumerate().skip(first) {
+            self.limit = (index == last).then_some(end);
             self.read_to_end(&file, &mut offset).await?;
             if index == last {
                 current = Some((file, offset));
             }
             offset = 0;
         }
+        self.limit = None;
         Ok(current)
     }
 

@@ -9,11 +9,13 @@ const BLOCK: usize = 64 * 1024;
 /// What an entry that ends a line has before its stream: `\n` in JSON, then the closing quote.
 const END_OF_LINE: &[u8] = br#"\n","stream":"#;
 
-/// The index of the file and the offset in it where the last `lines` lines begin.
-pub fn start_of(files: &[File], lines: u64) -> io::Result<(usize, u64)> {
+/// The index of the file and the offset in it where the last `lines` lines begin, the newest file taken to be `end` bytes long: it may
+/// be growing.
+pub fn start_of(files: &[File], lines: u64, end: u64) -> io::Result<(usize, u64)> {
     let mut wanted = lines;
     for (index, file) in files.iter().enumerate().rev() {
-        match start_in(file, &mut wanted)? {
+        let end = if index + 1 == files.len() { end } else { file.metadata()?.len() };
+        match start_in(file, end, &mut wanted)? {
             Some(offset) => return Ok((index, offset)),
             None => continue,
         }
@@ -23,8 +25,7 @@ pub fn start_of(files: &[File], lines: u64) -> io::Result<(usize, u64)> {
 
 /// The offset behind the entry that precedes the last `wanted` lines, or `None` when the file has fewer; then `wanted` is
 /// what is still missing.
-fn start_in(file: &File, wanted: &mut u64) -> io::Result<Option<u64>> {
-    let mut end = file.metadata()?.len();
+fn start_in(file: &File, mut end: u64, wanted: &mut u64) -> io::Result<Option<u64>> {
     let mut pending = Vec::new();
     let mut entry_end = end;
     while end > 0 {
@@ -82,7 +83,8 @@ mod tests {
     }
 
     fn rest(files: &[File], lines: u64) -> Vec<String> {
-        let (index, offset) = start_of(files, lines).unwrap();
+        let end = files.last().unwrap().metadata().unwrap().len();
+        let (index, offset) = start_of(files, lines, end).unwrap();
         let mut texts = Vec::new();
         for (number, file) in files.iter().enumerate().skip(index) {
             let from = if number == index { offset } else { 0 };
