@@ -50,11 +50,22 @@ impl Engine {
                 let _ = told.take().map(|told| told.send(found));
             };
             let worked = root::with_tree(&shared, &view.record, &access, &path, |tree| {
-                let found = tree.stat(&path);
-                let go = found.is_ok();
-                tell(&mut told, Ok(found));
-                if go {
-                    send(&sender, |sink| tree.pack(&path, sink));
+                let mut found = match tree.stat(&path) {
+                    Ok(found) => Some(found),
+                    Err(errno) => return tell(&mut told, Ok(Err(errno))),
+                };
+                // Told with the first piece: what vanishes before is an error with words, and not an archive that breaks off.
+                let packed = tree.pack(&path, &mut |chunk| {
+                    if let Some(found) = found.take() {
+                        tell(&mut told, Ok(Ok(found)));
+                    }
+                    deliver(&sender, chunk)
+                });
+                match (packed, found) {
+                    (Ok(()), None) => {}
+                    (Ok(()), Some(found)) => tell(&mut told, Ok(Ok(found))),
+                    (Err(error), Some(_)) => tell(&mut told, Err(error)),
+                    (Err(error), None) => break_off(&sender, &error),
                 }
             });
             if let Err(error) = worked {
@@ -154,14 +165,20 @@ fn send(
     sender: &mpsc::Sender<io::Result<Bytes>>,
     pack: impl FnOnce(&mut minke_store::ChunkSink<'_>) -> Result<()>,
 ) -> bool {
-    let packed = pack(&mut |chunk| {
-        sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    });
+    let packed = pack(&mut |chunk| deliver(sender, chunk));
     if let Err(error) = &packed {
-        tracing::debug!(%error, "an archive was broken off");
-        let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
+        break_off(sender, error);
     }
     packed.is_ok()
+}
+
+fn deliver(sender: &mpsc::Sender<io::Result<Bytes>>, chunk: Vec<u8>) -> io::Result<()> {
+    sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+fn break_off(sender: &mpsc::Sender<io::Result<Bytes>>, error: &Error) {
+    tracing::debug!(%error, "an archive was broken off");
+    let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
 }
 
 fn path_stat(stat: FileStat) -> PathStat {
