@@ -94,6 +94,11 @@ impl ContentStore {
         self.ingest_reader(&mut &bytes[..], bytes.len() as u64, None)
     }
 
+    /// The folder in which content is kept, to ask its file system about.
+    pub fn folder(&self) -> &Path {
+        &self.inner.blobs
+    }
+
     /// Whether the blob is here.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).is_ok_and(|path| path.exists())

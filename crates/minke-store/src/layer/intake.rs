@@ -1,5 +1,6 @@
 //! How a layer comes in: its bytes are hashed, kept, decompressed, hashed again and unpacked in one pass.
 
+use super::room::Room;
 use super::{LayerInfo, Layers, missing};
 use crate::archive::compression::{Compression, decompress, sniff};
 use crate::layer::unpack::{Unpacked, unpack};
@@ -128,7 +129,8 @@ impl Layers {
         let counted = Counted { reader, read: 0, progress };
         let tar = decompress(compression, Box::new(counted))?;
         let hasher = (expected.is_some() || compression != Compression::None).then(Sha256::new);
-        let mut tar = Hashed { reader: tar, hasher, read: 0, limit: self.limits.bytes };
+        let mut tar =
+            Hashed { reader: tar, hasher, read: 0, limit: self.limits.bytes, room: Room::of(staging) };
         let Unpacked { meta, size } = unpack(&mut tar, &staging.join("fs"), self.form, &self.limits)?;
         // What follows the end of the archive belongs to its digest.
         io::copy(&mut tar, &mut io::sink()).context("cannot read the archive")?;
@@ -193,6 +195,7 @@ struct Hashed<'r> {
     hasher: Option<Sha256>,
     read: u64,
     limit: u64,
+    room: Room,
 }
 
 impl Read for Hashed<'_> {
@@ -202,6 +205,7 @@ impl Read for Hashed<'_> {
             hasher.update(&buffer[..read]);
         }
         self.read += read as u64;
+        self.room.take(read as u64)?;
         match self.read > self.limit {
             true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the archive is too large")),
             false => Ok(read),

@@ -6,6 +6,7 @@ pub(crate) mod intake;
 pub(crate) mod limits;
 pub(crate) mod meta;
 pub(crate) mod name;
+pub(crate) mod room;
 pub(crate) mod root;
 pub(crate) mod unpack;
 

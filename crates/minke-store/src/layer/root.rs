@@ -14,8 +14,13 @@ use std::rc::Rc;
 
 /// Symbolic links that one path may lead through, as in the kernel.
 const MAX_LINKS: usize = 40;
+/// Components that one path may lead through, those of links included, and all paths of one archive together.
+const MAX_STEPS: u64 = 4096;
+const MAX_STEPS_TOGETHER: u64 = 50_000_000;
 /// Open parent directories that are kept.
 const MAX_CACHED: usize = 128;
+/// What an entry of a set or map weighs beside its name, in bytes.
+pub(super) const ENTRY_WEIGHT: usize = 64;
 
 /// A parent directory, open, with its path after all symbolic links.
 #[derive(Clone)]
@@ -30,6 +35,10 @@ pub(crate) struct Root {
     cache: HashMap<Vec<u8>, Parent>,
     /// Directories that were made because something stood in them.
     pub implicit: BTreeSet<Vec<u8>>,
+    /// How many such were ever made, and what remembering them takes.
+    made: u64,
+    made_bytes: usize,
+    steps: u64,
 }
 
 /// Opens the directory `path` below `root`, following no link.
@@ -60,11 +69,23 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty());
         let fd = fd.with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { fd: Rc::new(fd), cache: HashMap::new(), implicit: BTreeSet::new() })
+        Ok(Self {
+            fd: Rc::new(fd),
+            cache: HashMap::new(),
+            implicit: BTreeSet::new(),
+            made: 0,
+            made_bytes: 0,
+            steps: 0,
+        })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// How many directories were made because something stood in them, and what remembering them takes in bytes.
+    pub(super) fn made(&self) -> (u64, usize) {
+        (self.made, self.made_bytes)
     }
 
     /// Forgets open parents; called when a directory or a symbolic link is replaced.
@@ -104,7 +125,16 @@ impl Root {
         let mut pending: VecDeque<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
         let mut here = Parent { fd: Rc::clone(&self.fd), path: Vec::new() };
         let mut links = 0;
+        let mut steps = 0;
         while let Some(part) = pending.pop_front() {
+            steps += 1;
+            self.steps += 1;
+            if steps > MAX_STEPS || self.steps > MAX_STEPS_TOGETHER {
+                let path = String::from_utf8_lossy(path);
+                return Err(Error::invalid(format!(
+                    "{path}: it leads through too many directories and links"
+                )));
+            }
             match part.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
@@ -143,6 +173,8 @@ impl Root {
                     rustix::fs::mkdirat(&here.fd, &*part, mode).with_context(failed)?;
                     rustix::fs::chmodat(&here.fd, &*part, mode, AtFlags::empty()).with_context(failed)?;
                     self.implicit.insert(child.clone());
+                    self.made += 1;
+                    self.made_bytes += child.len() + ENTRY_WEIGHT;
                 }
                 Err(Errno::NOENT) => return Ok(None),
                 Err(error) => return Err(error).with_context(failed),

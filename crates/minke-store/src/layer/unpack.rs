@@ -6,7 +6,7 @@
 use super::limits::Limits;
 use super::meta::LayerMeta;
 use super::name::{self, Name, join, split};
-use super::root::{Parent, Root, open_directory, proc_path, stat_at};
+use super::root::{ENTRY_WEIGHT, Parent, Root, open_directory, proc_path, stat_at};
 use crate::archive::reader::{Entry, EntryKind, TarReader};
 use crate::tree;
 use minke_model::{Context, Error, Result};
@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Names and times that are remembered until the end, in bytes.
-const MAX_REMEMBERED: usize = 512 << 20;
+const MAX_REMEMBERED: usize = 256 << 20;
 const COPY_BUFFER: usize = 128 << 10;
 /// The mark of an opaque directory, and those that only overlay may set.
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
@@ -98,16 +98,23 @@ impl Unpacker<'_> {
                 let (parent, base) = split(&path);
                 let parent = self.root.parent(parent, true)?;
                 let parent = parent.ok_or_else(|| Error::invalid("a parent is not a directory"))?;
+                self.remember(0)?;
                 self.make(entry, &parent, base, data)
             }
         }
     }
 
     fn remember(&mut self, bytes: usize) -> Result<()> {
-        // A set's node weighs more than a short name.
-        self.remembered += bytes + 64;
-        match self.remembered > MAX_REMEMBERED {
-            true => Err(Error::invalid("archive has too many names to remember")),
+        if bytes > 0 {
+            self.remembered += bytes + ENTRY_WEIGHT;
+        }
+        // One entry's name can make hundreds of directories that the archive doesn't have.
+        let (made, implicit) = self.root.made();
+        if self.remembered + implicit > MAX_REMEMBERED {
+            return Err(Error::invalid("archive has too many names to remember"));
+        }
+        match made > self.limits.entries {
+            true => Err(Error::invalid("archive has too many entries")),
             false => Ok(()),
         }
     }
@@ -136,7 +143,7 @@ impl Unpacker<'_> {
             EntryKind::Symlink => {
                 rustix::fs::symlinkat(&*entry.link, &parent.fd, base)
                     .context("cannot make a symbolic link")?;
-                self.size += entry.link.len() as u64;
+                self.size = self.size.saturating_add(entry.link.len() as u64);
                 self.own_by_name(entry, parent, base)
             }
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
@@ -198,7 +205,7 @@ impl Unpacker<'_> {
         match &entry.sparse {
             None => {
                 copy(data, &mut file, entry.size, &mut self.buffer)?;
-                self.size += entry.size;
+                self.size = self.size.saturating_add(entry.size);
             }
             Some(map) => {
                 file.set_len(map.size).context("cannot make a sparse file")?;
@@ -206,7 +213,7 @@ impl Unpacker<'_> {
                     file.seek(SeekFrom::Start(*offset)).context("cannot write a sparse file")?;
                     copy(data, &mut file, *length, &mut self.buffer)?;
                 }
-                self.size += map.size;
+                self.size = self.size.saturating_add(map.size);
             }
         }
         self.own(entry, &file)?;

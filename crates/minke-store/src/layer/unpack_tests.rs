@@ -36,6 +36,68 @@ fn set(paths: &[&str]) -> BTreeSet<Vec<u8>> {
     paths.iter().map(|path| path.as_bytes().to_vec()).collect()
 }
 
+/// What an unpacker does that takes names as they are: the traps below are traps.
+#[test]
+fn names_taken_as_they_are_lead_out() {
+    let by_name = |lines: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("fs");
+        std::fs::create_dir(&root).unwrap();
+        for entry in tar::Archive::new(&tar_of(lines)[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let place = root.join(&*entry.path().unwrap());
+            match entry.link_name().unwrap() {
+                Some(target) => std::os::unix::fs::symlink(&*target, place).unwrap(),
+                None => drop(std::io::copy(&mut entry, &mut std::fs::File::create(place).unwrap()).unwrap()),
+            }
+        }
+        std::fs::read_to_string(directory.path().join("outside")).ok()
+    };
+    for lines in [&["../outside =x"][..], &["way -> ..", "way/outside =x"], &["way -> ../outside", "way =x"]]
+    {
+        assert_eq!(by_name(lines).as_deref(), Some("x"), "{lines:?}");
+        // The same by ours: `unpack_lines` looks at what is outside.
+        let _ = unpack_lines(lines);
+    }
+}
+
+#[test]
+fn folders_that_only_names_make_are_counted_as_entries() {
+    let limits = Limits { entries: 100, ..Limits::default() };
+    let deep = |entries: usize| -> Vec<String> {
+        (0..entries).map(|n| format!("{n}/{}x =", "d/".repeat(40))).collect()
+    };
+    for (entries, fits) in [(2, true), (3, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let lines = deep(entries);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let unpacked = unpack(&tar_of(&lines)[..], directory.path(), Form::Overlay, &limits);
+        assert_eq!(unpacked.is_ok(), fits, "{entries}");
+    }
+}
+
+#[test]
+fn a_path_through_links_through_links_comes_to_an_end() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut link = |name: &str, target: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        builder.append_link(&mut header, name, target).unwrap();
+    };
+    for number in 0..30 {
+        let before = if number == 0 { ".".to_owned() } else { (number - 1).to_string() };
+        link(&number.to_string(), &format!("{}{before}", "./".repeat(900)));
+    }
+    link("29/x", "y");
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = builder.into_inner().unwrap();
+    let error = unpack(&bytes[..], directory.path(), Form::Overlay, &Limits::default()).unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("too many directories and links"), "{words}");
+}
+
 #[test]
 fn entries_come_out_with_owner_mode_and_time() {
     let (directory, unpacked) =

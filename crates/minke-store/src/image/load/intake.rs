@@ -5,6 +5,7 @@ use crate::archive::compression::{decompress, sniff};
 use crate::archive::reader::{EntryKind, TarReader};
 use crate::layer::limits::Limits;
 use crate::layer::name::{Name, join, parse_name, split};
+use crate::layer::room::Room;
 use minke_content::ContentStore;
 use minke_model::{Context, Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -13,8 +14,9 @@ use std::io::{self, Read};
 
 /// Files up to this many bytes are held in memory.
 const SMALL_BYTES: u64 = 64 << 10;
-/// All of them together.
+/// All of them together; and, in bytes as well, all names.
 const MAX_SMALL_BYTES: u64 = 64 << 20;
+const MAX_NAMES_BYTES: usize = 64 << 20;
 const MAX_FILES: usize = 200_000;
 
 /// What an archive holds, by cleaned path.
@@ -38,14 +40,16 @@ impl<'c> Files<'c> {
         limits: &Limits,
     ) -> Result<Self> {
         let (compression, reader) = sniff(reader)?;
-        let mut reader = decompress(compression, reader)?.take(limits.bytes);
+        let reader = decompress(compression, reader)?.take(limits.bytes);
+        let mut reader = Watched { reader, room: Room::of(content.folder()) };
         let mut files =
             Self { content, files: HashMap::new(), links: HashMap::new(), by_digest: HashMap::new() };
         let mut tar = TarReader::new(&mut reader, limits);
-        let mut small_bytes = 0;
+        let (mut small_bytes, mut names_bytes) = (0, 0);
         while let Some(entry) = tar.next_entry()? {
             let Name::Entry(path) = parse_name(&entry.path, limits)? else { continue };
-            if files.files.len() + files.links.len() >= MAX_FILES {
+            names_bytes += 2 * path.len() + entry.link.len();
+            if files.files.len() + files.links.len() >= MAX_FILES || names_bytes > MAX_NAMES_BYTES {
                 return Err(Error::invalid("the archive has too many files"));
             }
             match entry.kind {
@@ -113,6 +117,20 @@ impl<'c> Files<'c> {
             Some(Held::Content(digest, size)) => Ok((digest.clone(), *size)),
             None => Err(missing(path)),
         }
+    }
+}
+
+/// Reads as long as there is room for it.
+struct Watched<R> {
+    reader: R,
+    room: Room,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.room.take(read as u64)?;
+        Ok(read)
     }
 }
 
