@@ -128,7 +128,54 @@ impl Enforceable {
             (self.cpu_shares, "No cpu shares support"),
             (self.cpuset, "No cpuset support"),
         ];
-        let missing = rows.iter().filter(|(there, _)| !there).map(|(_, words)| format!("WARNING: {words}"));
-        missing.collect()
+        let disks = if self.cgroup2 { self.disk_words_of_v2() } else { self.disk_words_of_v1() };
+        let missing = rows.into_iter().chain(disks).filter(|(there, _)| !there);
+        missing.map(|(_, words)| format!("WARNING: {words}")).collect()
+    }
+
+    fn disk_words_of_v2(&self) -> Vec<(bool, &'static str)> {
+        vec![
+            (self.blkio_weight, "No io.weight support"),
+            (self.blkio_weight_device, "No io.weight (per device) support"),
+            (self.blkio_throttle, "No io.max (rbps) support"),
+            (self.blkio_throttle, "No io.max (wbps) support"),
+            (self.blkio_throttle, "No io.max (riops) support"),
+            (self.blkio_throttle, "No io.max (wiops) support"),
+        ]
+    }
+
+    /// Weights are no row: version 1 has had them with one scheduler only since long, and nobody can do anything about it.
+    fn disk_words_of_v1(&self) -> Vec<(bool, &'static str)> {
+        vec![
+            (self.blkio_throttle, "No blkio throttle.read_bps_device support"),
+            (self.blkio_throttle, "No blkio throttle.write_bps_device support"),
+            (self.blkio_throttle, "No blkio throttle.read_iops_device support"),
+            (self.blkio_throttle, "No blkio throttle.write_iops_device support"),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_told_in_the_words_of_its_version() {
+        let all = Enforceable {
+            memory: true,
+            swap: true,
+            oom_kill_disable: true,
+            cpu_shares: true,
+            cpu_quota: true,
+            cpuset: true,
+            ..Enforceable::default()
+        };
+        let first = |can: &Enforceable| can.warnings().first().cloned();
+        let v2 = Enforceable { cgroup2: true, ..all.clone() };
+        assert_eq!(first(&v2).as_deref(), Some("WARNING: No io.weight support"));
+        assert_eq!(v2.warnings().len(), 6);
+        assert_eq!(first(&all).as_deref(), Some("WARNING: No blkio throttle.read_bps_device support"));
+        let throttled = Enforceable { blkio_throttle: true, ..all };
+        assert_eq!(throttled.warnings(), Vec::<String>::new());
     }
 }

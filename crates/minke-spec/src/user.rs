@@ -182,6 +182,22 @@ mod tests {
         }
     }
 
+    /// CVE-2026-30892: a number is not what it begins with. Read up to the first odd letter, each of these is root.
+    #[test]
+    fn what_begins_like_a_number_is_nobody() {
+        let read_to_the_first_odd_letter = |text: &str| -> u32 {
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().unwrap_or(0)
+        };
+        for user in ["0x10", "0 1000", "0,1000", "x1000", "0\u{0}1000", "1e3"] {
+            assert!(read_to_the_first_odd_letter(user) < 2, "{user}");
+            assert!(resolve(user, &[], FILES).is_err(), "{user}");
+        }
+        for user in ["-1", "2147483648", "4294967296", "1000:-1", "1000:4294967296", "99999999999999999999"] {
+            assert!(resolve(user, &[], FILES).is_err(), "{user}");
+        }
+    }
+
     #[test]
     fn every_form_of_a_user_resolves_as_docker_s() {
         for (user, expected) in [

@@ -276,6 +276,19 @@ mod tests {
         assert!(inside.join("proc/self/root/w").is_dir());
     }
 
+    /// What becomes of one who takes the path by its name: these traps are traps.
+    #[test]
+    fn by_its_name_alone_the_same_path_leads_out() {
+        let (scratch, root) = Scratch::new("name");
+        let (inside, outside) = (scratch.0.join("root"), scratch.0.join("outside"));
+        std::fs::create_dir(&outside).unwrap();
+        symlink("../outside", inside.join("link")).unwrap();
+        std::fs::create_dir_all(inside.join("link/by-name")).unwrap();
+        root.make_directories("/link/by-root", 0o755).unwrap();
+        assert!(outside.join("by-name").is_dir() && !outside.join("by-root").exists());
+        assert!(inside.join("outside/by-root").is_dir());
+    }
+
     #[test]
     fn a_file_is_made_where_a_dangling_link_points_inside_the_root() {
         let (scratch, root) = Scratch::new("dangling");

@@ -124,14 +124,14 @@ fn run(rig: &Rig, image: &str, what: &str, tally: &mut Tally) {
 }
 
 /// The most memory that the engine ever had, in KiB.
-fn memory(rig: &Rig) -> u64 {
+pub(crate) fn memory(rig: &Rig) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", rig.engine_pid())).expect("the engine runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak is told");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Asks the engine again and again, until `over`.
-fn ping(socket: &Path, over: &AtomicBool) -> Duration {
+pub(crate) fn ping(socket: &Path, over: &AtomicBool) -> Duration {
     let mut longest = Duration::ZERO;
     while !over.load(Ordering::Relaxed) {
         let asked = Instant::now();
@@ -192,7 +192,7 @@ fn no_image_reaches_the_host() {
 }
 
 /// Sets a flag when it goes.
-struct Ends<'a>(&'a AtomicBool);
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {

@@ -26,7 +26,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 /// Makes the archive that `docker save` made before OCI layouts: a manifest, a configuration, layers.
-fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hash(layer))).collect();
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",

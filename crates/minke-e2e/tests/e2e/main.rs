@@ -4,6 +4,7 @@
 
 mod at_once;
 mod attach;
+mod bombs;
 mod debian;
 mod differential;
 mod errors;
@@ -16,14 +17,18 @@ mod hostile;
 mod hostile_images;
 mod images;
 mod inspect;
+mod interrupted;
 mod kill9;
+mod known_holes;
 mod lifecycle;
 mod limits;
+mod limits_enforced;
 mod logs;
 mod metrics;
 mod mixed;
 mod mounts;
 mod namespaces;
+mod nfs;
 mod oci;
 mod oci_engines;
 mod pause;
