@@ -4,20 +4,25 @@
 //! ```text
 //! <root>/blobs/sha256/ab/ab…   committed blobs: whole and on disk, or not there
 //! <root>/ingest/…              bytes on their way in; dropped by the next `open`
+//! <root>/ingest/ab….part        the beginning of a blob that broke off; kept for a day
 //! ```
 //!
 //! | call | what it does |
 //! |---|---|
 //! | [`ContentStore::open`] | opens or makes a store, dropping half-finished ingests |
 //! | [`ContentStore::ingest`] | starts an [`Ingest`]: `io::Write`, hashing, limited |
+//! | [`ContentStore::resume`] | the same for a known digest: what came stays when it breaks off |
+//! | [`Ingest::follow`] | reads content while it comes in |
 //! | [`Ingest::commit`] | verifies, syncs and names the blob |
 //! | [`ContentStore::reader`], [`ContentStore::read`], [`ContentStore::read_range`] | read |
 //! | [`ContentStore::verify`] | reads a blob again and compares its digest |
 //! | [`ContentStore::lease`] | shields a digest from [`ContentStore::remove`] for as long as the lease lives |
 
+mod grow;
 mod ingest;
 mod lease;
 
+pub use grow::Follower;
 pub use ingest::Ingest;
 pub use lease::Lease;
 
@@ -27,8 +32,15 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long the beginning of a blob is kept that nobody goes on with.
+const PARTIAL_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// What such a file's name ends with.
+const PARTIAL: &str = ".part";
 
 /// The digest and length of committed content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +63,13 @@ struct Inner {
     ingest: PathBuf,
     next: AtomicU64,
     leases: Leases,
+    /// The partial contents that somebody goes on with.
+    partials: Mutex<HashSet<Digest>>,
 }
 
 impl ContentStore {
     /// Opens the store below `root`, making its directories and dropping what an earlier process
-    /// had not committed. One process at a time may have a store open.
+    /// had not committed, but for what can be gone on with. One process at a time may have a store open.
     pub fn open(root: &Path) -> Result<Self> {
         let (blobs, ingest) = (root.join("blobs/sha256"), root.join("ingest"));
         for directory in [&blobs, &ingest] {
@@ -64,9 +78,12 @@ impl ContentStore {
         }
         for entry in fs::read_dir(&ingest).context("cannot list unfinished content")? {
             let path = entry.context("cannot list unfinished content")?.path();
+            if is_recent_partial(&path) {
+                continue;
+            }
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
-        let inner = Inner { blobs, ingest, next: AtomicU64::new(0), leases: Leases::default() };
+        let inner = Inner { blobs, ingest, next: AtomicU64::new(0), leases: Leases::default(), partials: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -74,6 +91,48 @@ impl ContentStore {
     pub fn ingest(&self, limit: u64) -> Result<Ingest> {
         let name = self.inner.next.fetch_add(1, Ordering::Relaxed).to_string();
         Ingest::start(self.clone(), self.inner.ingest.join(name), limit)
+    }
+
+    /// Starts an ingest of the blob `digest` of at most `limit` bytes, with what an earlier one has left. When it breaks
+    /// off, what came stays for the next one; one at a time. What stays may be damaged after a power cut: the
+    /// commit finds that out.
+    pub fn resume(&self, digest: &Digest, limit: u64) -> Result<Ingest> {
+        self.path(digest)?;
+        if !self.partials().insert(digest.clone()) {
+            return Err(Error::conflict(format!("content {digest} is coming in already")));
+        }
+        let path = self.inner.ingest.join(format!("{}{PARTIAL}", digest.hex()));
+        let resumed = Ingest::resume(self.clone(), path, limit, digest.clone());
+        if resumed.is_err() {
+            self.unclaim(digest);
+        }
+        resumed
+    }
+
+    /// Removes the beginnings of blobs that nobody goes on with now; gives the number of bytes that they had.
+    pub fn remove_partials(&self) -> Result<u64> {
+        let busy = self.partials();
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.inner.ingest).context("cannot list unfinished content")? {
+            let entry = entry.context("cannot list unfinished content")?;
+            let name = entry.file_name();
+            let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(PARTIAL)) else { continue };
+            if busy.iter().any(|digest| digest.hex() == hex) {
+                continue;
+            }
+            let size = entry.metadata().map_or(0, |metadata| metadata.len());
+            fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            removed += size;
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn unclaim(&self, digest: &Digest) {
+        self.partials().remove(digest);
+    }
+
+    fn partials(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.inner.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ingests everything that `reader` gives, at most `limit` bytes, and commits it; the content
@@ -193,6 +252,13 @@ impl ContentStore {
         let hex = digest.hex();
         Ok(self.inner.blobs.join(&hex[..2]).join(hex))
     }
+}
+
+/// Whether this is the beginning of a blob that came not long ago.
+fn is_recent_partial(path: &Path) -> bool {
+    let partial = path.to_str().is_some_and(|path| path.ends_with(PARTIAL));
+    let age = || fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
+    partial && age().is_none_or(|age| age < PARTIAL_AGE)
 }
 
 #[cfg(test)]
