@@ -29,10 +29,10 @@ pub use lease::Lease;
 use lease::Leases;
 use minke_model::{Context, Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,7 +83,13 @@ impl ContentStore {
             }
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
-        let inner = Inner { blobs, ingest, next: AtomicU64::new(0), leases: Leases::default(), partials: Mutex::default() };
+        let inner = Inner {
+            blobs,
+            ingest,
+            next: AtomicU64::new(0),
+            leases: Leases::default(),
+            partials: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -121,7 +127,8 @@ impl ContentStore {
                 continue;
             }
             let size = entry.metadata().map_or(0, |metadata| metadata.len());
-            fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            fs::remove_file(entry.path())
+                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
             removed += size;
         }
         Ok(removed)
