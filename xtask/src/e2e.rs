@@ -20,13 +20,16 @@ const IN_VM: &[&str] = &[
 ];
 
 /// The groups that only our engine can pass: it is killed in them, or dockerd stands beside it.
-const OURS: &[&str] = &["differential::", "host::", "kill9::", "oci_engines::", "places::", "powercut::"];
+const OURS: &[&str] =
+    &["differential::", "host::", "kill9::", "oci_engines::", "places::", "powercut::", "systemd::"];
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// In the virtual machine.
     pub vm: bool,
+    /// In the virtual machine, with systemd as its first process.
+    pub vm_systemd: bool,
     /// The engine, if not ours.
     pub engine: Option<String>,
     /// One client only.
@@ -43,6 +46,7 @@ impl Options {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--vm" => options.vm = true,
+                "--vm-systemd" => options.vm_systemd = true,
                 "--engine" => {
                     options.engine = Some(words.next().context("--engine needs minke or dockerd")?.clone())
                 }
@@ -66,7 +70,16 @@ pub fn run(options: &Options) -> Result<()> {
     let peers = ["busybox", "docker", "podman", "runc", "debootstrap", "vm"];
     run::check(run::as_root("tools/peers").arg("fetch").arg(run::target().join("peers")).args(peers))?;
     report_versions()?;
-    let mut command = if options.vm { in_vm()? } else { run::as_root("env") };
+    let mut command = match (options.vm, options.vm_systemd) {
+        (_, true) => {
+            run::check(
+                run::as_root("tools/peers").arg("fetch").arg(run::target().join("peers")).arg("systemd"),
+            )?;
+            in_vm(&["--systemd"])
+        }
+        (true, _) => in_vm(&[]),
+        _ => run::as_root("env"),
+    };
     for (name, value) in [("MINKE_E2E_ENGINE", &options.engine), ("MINKE_E2E_CLIENT", &options.client)] {
         if let Some(value) = value {
             command.arg(format!("{name}={value}"));
@@ -75,14 +88,17 @@ pub fn run(options: &Options) -> Result<()> {
     command.arg(&program);
     let mut all = command_again(&command);
     // Fewer at a time where each costs more.
-    let threads = if options.vm || options.engine.is_some() { "2" } else { "4" };
+    let threads = if options.vm || options.vm_systemd || options.engine.is_some() { "2" } else { "4" };
     all.args(["--test-threads", threads]);
     if !options.filters.is_empty() {
         all.args(&options.filters);
+    } else if options.vm_systemd {
+        all.arg("systemd::");
     } else if options.vm {
         all.args(IN_VM);
     } else {
-        let skipped = if options.engine.as_deref() == Some("dockerd") { OURS } else { &["powercut::"] };
+        let skipped =
+            if options.engine.as_deref() == Some("dockerd") { OURS } else { &["powercut::", "systemd::"] };
         all.args(skipped.iter().flat_map(|group| ["--skip", group]));
     }
     let (status, failed) = run::tests_to_end(&mut all)?;
@@ -108,14 +124,19 @@ fn command_again(command: &Command) -> Command {
 }
 
 /// Returns the start of a command that goes on in the virtual machine.
-fn in_vm() -> Result<Command> {
+fn in_vm(options: &[&str]) -> Command {
     let mut command = run::as_root("tools/vm/run");
-    command.arg("--from").arg(run::target().join("peers")).args(["--timeout", "1500", "--mem", "3072"]);
+    command.args(options).arg("--from").arg(run::target().join("peers")).args([
+        "--timeout",
+        "1500",
+        "--mem",
+        "3072",
+    ]);
     command.args(["--", "env", "MINKE_E2E_PATIENCE=20"]);
     if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
         command.arg(format!("CARGO_TARGET_DIR={}", folder.display()));
     }
-    Ok(command)
+    command
 }
 
 /// Builds the tests' program and returns where it is.

@@ -18,6 +18,7 @@ cargo xtask ci                       all checks: format, lints, tests, release b
 cargo xtask tidy                     the rules of the project that no other tool checks
 cargo xtask e2e [OPTION]... [FILTER] the end-to-end tests, as root (by sudo where needed)
     --vm                             in a virtual machine with cgroup v2 alone
+    --vm-systemd                     the same with systemd as its first process
     --engine minke|dockerd           the engine to test (minke)
     --client minke|docker            one command line only
 cargo xtask bench [ROW]...           our figures beside docker's, podman's and crun's; writes docs/bench.md where all rows run
