@@ -14,6 +14,7 @@ use crate::host::{CgroupHierarchy, CgroupMode, HostFacts};
 use crate::mounts::normalise;
 use crate::plan::{CgroupPlan, CgroupWrite};
 use tables::{Limits, V1, V2};
+pub use tables::{io_weight, weight_of_shares};
 
 /// The most values of the `unified` map, and the longest of them in bytes.
 const UNIFIED_LIMIT: usize = 1024;

@@ -69,7 +69,7 @@ impl DeviceRule {
     }
 
     /// Whether some device is named by both.
-    fn overlaps(&self, other: &Self) -> bool {
+    pub fn overlaps(&self, other: &Self) -> bool {
         fn meet<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }
@@ -98,7 +98,7 @@ impl DeviceRule {
 }
 
 /// Reads the rules of a configuration, with [`ALWAYS_ALLOWED`] after them.
-pub(crate) fn parse_rules(rules: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
+pub fn parse_rules(rules: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
     if rules.len() > RULE_LIMIT {
         return Err(Error::invalid(format!("too many device rules: {} (limit {RULE_LIMIT})", rules.len())));
     }

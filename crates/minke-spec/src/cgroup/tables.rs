@@ -203,7 +203,7 @@ fn cpu_max(limits: &Limits<'_>) -> Values {
 
 /// Version 1's shares (2 to 262,144, 1,024 by default) as version 2's weight (1 to 10,000, 100 by default), by the curve
 /// through these three pairs.
-pub(super) fn weight_of_shares(shares: u64) -> u64 {
+pub fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0 => 0,
         1 | 2 => 1,
@@ -216,7 +216,7 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// Version 1's weight (10 to 1,000) on version 2's scale (1 to 10,000).
-pub(super) fn io_weight(weight: u16) -> u64 {
+pub fn io_weight(weight: u16) -> u64 {
     if weight == 0 { 0 } else { 1 + u64::from(weight).saturating_sub(10) * 9999 / 990 }
 }
 

@@ -219,7 +219,7 @@ fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<PosixRlimit>> {
 fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<String>) -> Result<Linux> {
     let devices = if settings.privileged { merged_devices(settings) } else { settings.devices.clone() };
     let mut resources = resources(&settings.resources, host)?;
-    resources.set_devices(Some(device_rules(settings)?));
+    resources.set_devices(Some(device_rows(settings)?));
     let hidden = |own: &Option<Vec<String>>, usual: &[&str], more: &[String]| {
         let list = match own {
             Some(list) => list.clone(),
@@ -286,7 +286,15 @@ fn device_rule(
     rule
 }
 
-fn device_rules(settings: &ContainerSettings) -> Result<Vec<LinuxDeviceCgroup>> {
+/// The device rules of a container, as the start plan has them.
+///
+/// # Errors
+/// Rules that can't be read.
+pub fn device_rules(settings: &ContainerSettings) -> Result<Vec<crate::devices::DeviceRule>> {
+    crate::devices::parse_rules(&device_rows(settings)?)
+}
+
+fn device_rows(settings: &ContainerSettings) -> Result<Vec<LinuxDeviceCgroup>> {
     let mut rules = vec![device_rule(false, None, (None, None), "rwm")];
     for (allow, major, minor) in defaults::DEVICE_RULES {
         rules.push(device_rule(allow, Some(LinuxDeviceType::C), (Some(major), Some(minor)), "rwm"));
