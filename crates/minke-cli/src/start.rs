@@ -24,7 +24,16 @@ pub const SESSION_WORD: &str = "engine-session";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-const UNIT: &str = "minke-engine";
+/// The unit, whether it is installed or made for the occasion.
+const UNIT: &str = "minke.service";
+/// Where units are installed.
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 /// Starts the engine at the default place and waits until it listens.
 ///
@@ -48,7 +57,7 @@ pub fn start_engine() -> Result<(), String> {
     eprintln!("Starting the minke engine");
     let deadline = Instant::now() + DEADLINE;
     let log = log_file();
-    if Path::new("/run/systemd/system").is_dir() && start_unit(&program) {
+    if Path::new("/run/systemd/system").is_dir() && (start_installed() || start_unit(&program)) {
         return wait_for_socket(deadline);
     }
     start_detached(&program, log, deadline)
@@ -76,6 +85,16 @@ fn log_file() -> Stdio {
     file.map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
+/// Starts the unit that is installed, if there is one; it says when it listens.
+fn start_installed() -> bool {
+    if !UNITS.iter().any(|folder| Path::new(folder).join(UNIT).exists()) {
+        return false;
+    }
+    let mut start = Command::new("systemctl");
+    start.args(["--quiet", "start", UNIT]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    start.status().is_ok_and(|status| status.success())
+}
+
 /// Starts the engine in a unit of its own, which owns what it starts and ends nothing of it.
 fn start_unit(program: &Path) -> bool {
     let log = format!("StandardError=append:{}", log_path().display());
@@ -85,6 +104,8 @@ fn start_unit(program: &Path) -> bool {
             "--collect",
             "--unit",
             UNIT,
+            "-p",
+            "Type=notify",
             "-p",
             "Delegate=yes",
             "-p",

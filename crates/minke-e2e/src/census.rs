@@ -39,6 +39,12 @@ impl Marks {
         let mut found = Vec::new();
         for hierarchy in hierarchies() {
             collect(&hierarchy.join(&name), &mut found);
+            // Under systemd, in units.
+            for entry in fs::read_dir(hierarchy.join("system.slice")).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(&format!("{name}-")) {
+                    collect(&entry.path(), &mut found);
+                }
+            }
         }
         found
     }
@@ -63,7 +69,10 @@ impl Marks {
         }
         for group in self.cgroups() {
             // The subtree itself may stay for the next start; what is in it may not.
-            let of_container = group.file_name().is_some_and(|name| is_id(&name.to_string_lossy()));
+            let of_container = group.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                is_id(&name) || name.ends_with(".scope")
+            });
             if of_container {
                 left.push(format!("cgroup {}", group.display()));
             }

@@ -199,6 +199,11 @@ impl Rig {
         self.engine.lock().expect("no test panics with the engine held").start(&flags);
     }
 
+    /// Starts the engine again, with other flags.
+    pub fn start_engine_with(&self, flags: &[&str]) {
+        self.engine.lock().expect("no test panics with the engine held").start(flags);
+    }
+
     // --- the command line
 
     /// Runs a line and returns how it ended.

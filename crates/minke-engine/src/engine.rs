@@ -1,8 +1,9 @@
 //! [`Engine`] and what all its services share.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use minke_model::{Context as _, Error, Result};
@@ -10,7 +11,6 @@ use minke_spec::seccomp::ProgramCache;
 use minke_store::{Keep, SnapshotKind, Store, Table};
 use minke_sys::cgroup::Group;
 use minke_sys::spawn::Image as ShimImage;
-use sha2::{Digest as _, Sha256};
 
 use crate::EngineOptions;
 use crate::container::lifecycle::Lifecycle;
@@ -25,6 +25,7 @@ use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
 use crate::volume::Volumes;
 
@@ -63,10 +64,10 @@ pub struct Shared {
     pub filters: ProgramCache,
     /// The shim's program.
     pub shim: ShimImage,
-    /// Where shims live, so that they outlast the engine's service.
-    pub shim_home: ShimHome,
-    /// The control group above containers, from the mount points.
-    pub cgroup_parent: String,
+    /// Where the control groups of containers and shims are.
+    pub place: Place,
+    /// Runs in which the kernel has killed for want of memory, by container and generation: with systemd's driver only.
+    pub oom_kills: Mutex<HashSet<(String, u64)>>,
     /// The latest samples of what containers use.
     pub samples: Samples,
     /// What limits the host can hold containers to.
@@ -75,24 +76,18 @@ pub struct Shared {
     _lock: OwnedFd,
 }
 
-/// The control groups that shims are born in.
-#[derive(Debug, Default)]
-pub struct ShimHome {
-    /// The directory in the unified hierarchy.
-    pub v2: Option<OwnedFd>,
-    /// The `tasks` files of v1 hierarchies.
-    pub v1: Vec<OwnedFd>,
-}
-
 impl Engine {
     /// Opens the roots, takes over what runs, and acts on restart policies.
     ///
     /// # Errors
     /// A root that can't be used or that another engine uses, a database of a newer version.
     pub async fn start(options: EngineOptions) -> Result<Self> {
-        let shared = tokio::task::spawn_blocking(move || Shared::open(options))
-            .await
-            .context("starting the engine")??;
+        let runtime = tokio::runtime::Handle::current();
+        let open = move || {
+            let _inside = runtime.enter();
+            Shared::open(options)
+        };
+        let shared = tokio::task::spawn_blocking(open).await.context("starting the engine")??;
         let shared = Arc::new(shared);
         reconcile::all(&shared).await?;
         Ok(Self { shared })
@@ -155,11 +150,9 @@ impl Shared {
         };
         let store = Store::open(&options.data_root, store_options)?;
         let shim = ShimImage::new(options.shim, &options.exec_root).context("preparing the shim")?;
-        let cgroup_parent = options.cgroup_parent.clone().unwrap_or_else(|| own_name(&options.exec_root));
-        let cgroup_parent = format!("/{}", cgroup_parent.trim_matches('/'));
-        let shim_home = ShimHome::make(&host, &cgroup_parent)?;
-        let enforceable = Enforceable::probe(&host, &host.group(&ShimHome::path(&cgroup_parent)));
-        crate::realtime::give(&host, &cgroup_parent, &options.realtime)?;
+        let place = Place::make(&host, &options, &shim)?;
+        let enforceable = Enforceable::probe(&host, &host.group(place.shims()));
+        crate::realtime::give(&host, place.parent(), &options.realtime)?;
         Ok(Self {
             id: engine_id(&store)?,
             starts: Turnstile::new(host.found.processors),
@@ -172,8 +165,8 @@ impl Shared {
             events: Events::default(),
             filters: ProgramCache::default(),
             shim,
-            shim_home,
-            cgroup_parent,
+            place,
+            oom_kills: Mutex::default(),
             samples: Samples::default(),
             enforceable,
             options,
@@ -184,8 +177,10 @@ impl Shared {
     /// Removes the engine's own control groups unless a container still runs in them.
     fn remove_idle_groups(&self) {
         if self.containers.all().iter().all(|container| !container.view().is_running()) {
-            self.host.group(&self.cgroup_parent).remove();
-            self.host.group(&ShimHome::path(&self.cgroup_parent)).remove();
+            if self.place.driver == CgroupDriver::Cgroupfs {
+                self.host.group(self.place.parent()).remove();
+            }
+            self.host.group(self.place.shims()).remove();
         }
     }
 
@@ -202,14 +197,7 @@ impl Shared {
 
     /// The control group of a container's run, from the mount points.
     pub fn cgroup_path(&self, record: &Record, generation: u64) -> String {
-        let parent = match record.host_config.cgroup_parent.trim_matches('/') {
-            "" => self.cgroup_parent.clone(),
-            own => format!("/{own}"),
-        };
-        match generation {
-            0 | 1 => format!("{parent}/{}", record.id),
-            later => format!("{parent}/{}.{later}", record.id),
-        }
+        self.place.cgroup_path(record, generation)
     }
 
     /// The same as directories.
@@ -225,40 +213,6 @@ impl Shared {
         let write = move || store.put_container(&record.id, &bytes, keep);
         tokio::task::spawn_blocking(write).await.context("keeping a container's record")?
     }
-}
-
-impl ShimHome {
-    /// The group beside the containers', from the mount points.
-    fn path(parent: &str) -> String {
-        format!("{parent}-shims")
-    }
-
-    fn make(host: &Host, parent: &str) -> Result<Self> {
-        let group = host.group(&Self::path(parent));
-        let failed = "making the control group of shims";
-        if let Some(v2) = &group.v2 {
-            let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
-            minke_sys::cgroup::make_v2(&mount, v2, &[]).context(failed)?;
-        }
-        for directory in &group.v1 {
-            minke_sys::cgroup::make_v1(directory).context(failed)?;
-        }
-        let directories: Vec<&Path> = group.v1.iter().map(|path| path.as_path()).collect();
-        Ok(Self {
-            v2: group.open_v2().context(failed)?,
-            v1: minke_sys::spawn::open_tasks(&directories).context(failed)?,
-        })
-    }
-}
-
-/// The name that everything in the kernel gets which belongs to the engine with this exec root.
-fn own_name(exec_root: &Path) -> String {
-    if exec_root == Path::new("/run/minke") {
-        return "minke".into();
-    }
-    let sum = Sha256::digest(exec_root.as_os_str().as_encoded_bytes());
-    let digits: String = sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("minke-{digits}")
 }
 
 fn make_root(path: &Path, mode: u32) -> Result<()> {

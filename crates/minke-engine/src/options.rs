@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use minke_model::ulimit::Ulimit;
 
+use crate::place::CgroupDriver;
 use crate::realtime::Realtime;
 
 /// An engine's settings. Nothing is read from anywhere else.
@@ -26,8 +27,10 @@ pub struct EngineOptions {
     pub log_opts: BTreeMap<String, String>,
     /// Labels in info.
     pub labels: Vec<String>,
-    /// The control group above containers; by default one named after the exec root.
+    /// The control group above containers; by default one named after the exec root. With systemd's driver, a slice.
     pub cgroup_parent: Option<String>,
+    /// Who makes the control groups of containers.
+    pub cgroup_driver: CgroupDriver,
     /// Containers get a reaper unless they say otherwise.
     pub init: bool,
     /// Containers can't gain privileges unless they say otherwise.

@@ -15,6 +15,12 @@ pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }
 
+/// Watches `fd` for what a file of the kernel has to tell by priority. Must be called inside the runtime.
+#[allow(deprecated, reason = "as above")]
+pub fn watch_priority(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::PRIORITY)
+}
+
 /// Watches `fd` for reading alone. Must be called inside the runtime.
 #[allow(deprecated, reason = "as above")]
 pub fn watch_reading(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {

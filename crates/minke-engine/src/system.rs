@@ -112,7 +112,7 @@ impl Engine {
             n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks() as i64,
             system_time: rfc3339_nano(Timestamp::now()),
             logging_driver: shared.options.log_driver.clone(),
-            cgroup_driver: "cgroupfs".into(),
+            cgroup_driver: shared.place.driver.name().into(),
             cgroup_version: if host.cgroup2() { "2" } else { "1" }.into(),
             n_events_listener: shared.events.listeners() as i64,
             kernel_version: host.found.kernel_release.clone(),

@@ -270,6 +270,11 @@ fn remove_tree(path: &Path) -> bool {
     }
 }
 
+/// How often the kernel has killed for want of memory, in the text of a group's `memory.events`.
+pub fn oom_kills_of(events: &str) -> u64 {
+    parse_counter(events, "oom_kill").unwrap_or(0)
+}
+
 fn parse_counter(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

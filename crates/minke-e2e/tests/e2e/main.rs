@@ -43,6 +43,7 @@ mod security;
 mod soak;
 mod stats;
 mod streams;
+mod systemd;
 mod tls;
 mod volumes;
 mod websocket;

@@ -90,6 +90,29 @@ fn a_data_root_on_an_overlay_is_served_by_copies() {
 }
 
 #[test]
+fn the_systemd_driver_is_refused_where_systemd_does_not_run() {
+    let folder = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a folder");
+    let hidden = "[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd; exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", hidden, "sh"])
+        .arg(minke_e2e::peers::minke())
+        .args(["daemon", "--exec-opt", "native.cgroupdriver=systemd"])
+        .arg("--data-root")
+        .arg(folder.path().join("data"))
+        .arg("--exec-root")
+        .arg(folder.path().join("exec"))
+        .arg("--pidfile")
+        .arg(folder.path().join("pid"))
+        .arg("-H")
+        .arg(format!("unix://{}", folder.path().join("socket").display()))
+        .output()
+        .expect("unshare runs");
+    let words = "systemd not running on this host, cannot use systemd cgroups manager";
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains(words), "{output:?}");
+}
+
+#[test]
 fn settings_come_from_a_file() {
     let folder = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a folder");
     let file = folder.path().join("daemon.json");

@@ -31,6 +31,8 @@ pub struct Circumstances<'a> {
     pub cgroupns_mode: &'a str,
     /// Whether containers get a reaper by default.
     pub init: bool,
+    /// systemd makes the control groups.
+    pub systemd: bool,
     /// The host's name.
     pub hostname: &'a str,
     /// Paths that only this host has and that are hidden.
@@ -72,6 +74,9 @@ pub fn prepare(
     refuse_what_is_not_offered(&host_config)?;
     super::extra_hosts::check(&host_config)?;
     check_resources(&mut host_config, around, &mut warnings)?;
+    if around.systemd && !host_config.cgroup_parent.is_empty() {
+        minke_systemd::check_parent(&host_config.cgroup_parent)?;
+    }
     network(&mut config, &mut host_config, id, around, &mut warnings)?;
     complete(&mut host_config, around)?;
     Ok(Prepared { config, host_config, policy, warnings })
@@ -315,6 +320,7 @@ mod tests {
         let around = Circumstances {
             processors: 2,
             cgroup2: true,
+            systemd: false,
             enforceable: &super::super::resources::tests::everything(),
             shm_size: 64 << 20,
             log_driver: "json-file",

@@ -23,7 +23,7 @@ use super::namespaces::{self, Joined};
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
-use super::{log_settings, marks, mounts, settings, user};
+use super::{log_settings, marks, mounts, scope, settings, user};
 use crate::engine::Shared;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::shim::note::Note;
@@ -69,6 +69,8 @@ struct Prepared {
     root: OwnedFd,
     /// What goes beside the request instead of being opened by name.
     sources: Vec<OwnedFd>,
+    /// Keeps the container's unit until the container is in it.
+    hold: Option<OwnedFd>,
 }
 
 /// Starts the container's process. On failure what was made is still there for teardown.
@@ -93,9 +95,12 @@ pub async fn launch(
     let mut descriptors = vec![&prepared.root];
     descriptors.extend(&prepared.sources);
     descriptors.extend(&sockets);
-    match connection.request(&Request::Start(prepared.request), &descriptors).await {
+    let answer = connection.request(&Request::Start(prepared.request), &descriptors).await;
+    drop(prepared.hold);
+    match answer {
         Ok((Reply::Started(started), descriptors)) => {
             let pidfd = descriptors.into_iter().next();
+            scope::watch(shared, record, generation);
             Ok(Launched { shim: FoundShim { connection, events, pidfd }, started })
         }
         Ok((reply, _)) => Err(Error::system(format!("the shim answered a start with {reply:?}")).into()),
@@ -141,6 +146,7 @@ fn prepare(
     let settings = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
+    let hold = scope::make(shared, record, generation, &settings)?;
     make_groups(shared, &plan.cgroup)?;
     let (connection, control) = socket::pair().context("making the shim's socket")?;
     let shim = spawn_shim(shared, record, &control)?;
@@ -148,7 +154,7 @@ fn prepare(
     let (numbers, sources) = number_given(&plan, given)?;
     let mut request = request(record, generation, &paths, plan, attach)?;
     request.sources = numbers;
-    Ok(Prepared { connection, request: Box::new(request), root, sources })
+    Ok(Prepared { connection, request: Box::new(request), root, sources, hold })
 }
 
 /// Finds the steps of the plan that the given mounts are for.
@@ -334,7 +340,7 @@ fn make_groups(shared: &Shared, plan: &CgroupPlan) -> Result<()> {
 
 /// Starts a shim, which does nothing yet, and returns its pid.
 fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<i32> {
-    let home = &shared.shim_home;
+    let home = &shared.place.shim_home;
     let tasks: Vec<_> = home.v1.iter().map(|fd| fd.as_fd()).collect();
     let started = shared
         .shim

@@ -75,6 +75,10 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
         if let Some(started) = status.started {
             let started_at = from_nanoseconds(started.started_at_ns);
             let run = Run { generation: status.generation, pid: started.pid, started_at };
+            if status.exited.is_none() {
+                shared.place.take_note(&shared.host, &record, run.generation, run.pid);
+                super::scope::watch(shared, &record, run.generation);
+            }
             // What the last engine kept may be older than what it did.
             let frozen = shared.group(&record, run.generation).is_frozen() && !go_on(shared, &record, &run);
             lifecycle.state = if frozen { State::Paused(run) } else { State::Running(run) };
@@ -242,30 +246,27 @@ async fn sweep(shared: &Arc<Shared>, known: &Known) {
 
 /// Kills and removes the control groups below the engine's parent that are left over.
 fn sweep_groups(shared: &Shared, known: &Known) {
-    let parent = shared.host.group(&shared.cgroup_parent);
+    let parent = shared.host.group(shared.place.parent());
     let mut names = BTreeSet::new();
     for directory in parent.v2.iter().chain(&parent.v1) {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         names.extend(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()));
     }
     for name in names {
-        if is_left_over(&name, known) {
-            let group = shared.host.group(&format!("{}/{name}", shared.cgroup_parent));
+        if shared.place.parse_name(&name).is_some_and(|run| is_left_over(run, known)) {
+            let group = shared.host.group(&format!("{}/{name}", shared.place.parent()));
             let _ = group.kill();
             let _ = group.remove();
         }
     }
 }
 
-/// Whether a control group is one of a container that nobody knows, or of a run that has been followed by another.
-fn is_left_over(name: &str, known: &Known) -> bool {
-    let (id, generation) = name.split_once('.').unwrap_or((name, "1"));
-    let is_container = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match (known.get(id), generation.parse::<u64>()) {
-        _ if !is_container => false,
-        (None, _) => true,
-        (Some(Some(last)), Ok(generation)) => generation < *last,
-        (Some(_), _) => false,
+/// Whether a run is one of a container that nobody knows, or one that has been followed by another.
+fn is_left_over((id, generation): (&str, u64), known: &Known) -> bool {
+    match known.get(id) {
+        None => true,
+        Some(Some(last)) => generation < *last,
+        Some(None) => false,
     }
 }
 
@@ -277,13 +278,12 @@ mod tests {
     fn groups_of_unknown_containers_and_of_earlier_runs_are_left_over() {
         let (one, two, three) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
         let known = Known::from([(one.clone(), Some(3)), (two.clone(), None)]);
-        let left_over = |name: String| is_left_over(&name, &known);
-        assert!(left_over(one.clone()) && left_over(format!("{one}.2")));
-        assert!(!left_over(format!("{one}.3")), "it may still run");
-        assert!(!left_over(format!("{one}.4")), "a start that was not kept yet");
-        assert!(!left_over(two.clone()) && !left_over(format!("{two}.2")), "nobody knows which runs");
-        assert!(left_over(three.clone()) && left_over(format!("{three}.7")));
-        assert!(!left_over("init.scope".into()));
+        let left_over = |id: &str, generation| is_left_over((id, generation), &known);
+        assert!(left_over(&one, 1) && left_over(&one, 2));
+        assert!(!left_over(&one, 3), "it may still run");
+        assert!(!left_over(&one, 4), "a start that was not kept yet");
+        assert!(!left_over(&two, 1) && !left_over(&two, 2), "nobody knows which runs");
+        assert!(left_over(&three, 1) && left_over(&three, 7));
     }
 
     #[test]

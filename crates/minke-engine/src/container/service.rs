@@ -256,6 +256,7 @@ fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> R
     let around = Circumstances {
         processors: shared.host.found.processors,
         cgroup2: shared.host.cgroup2(),
+        systemd: shared.place.driver == crate::CgroupDriver::Systemd,
         enforceable: &shared.enforceable,
         shm_size: shared.options.shm_size,
         log_driver: &shared.options.log_driver,

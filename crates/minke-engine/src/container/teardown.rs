@@ -10,9 +10,9 @@ use minke_spec::shim::Exited;
 use minke_sys::cgroup::Group;
 use serde::Deserialize;
 
-use super::launch;
 use super::lifecycle::Exit;
 use super::record::Record;
+use super::{launch, scope};
 use crate::engine::Shared;
 use crate::time::from_nanoseconds;
 
@@ -52,7 +52,7 @@ pub fn exit_of(shared: &Shared, record: &Record, generation: u64, exited: Exited
     Exit {
         code: exited.code,
         finished_at: from_nanoseconds(exited.finished_at_ns),
-        oom_killed: shared.group(record, generation).oom_kills() > 0,
+        oom_killed: scope::oom_killed(shared, record, generation),
         error: String::new(),
     }
 }
@@ -93,7 +93,7 @@ pub async fn exit_of_lost(
         return exit;
     }
     let group = shared.group(record, generation);
-    let oom_killed = group.oom_kills() > 0;
+    let oom_killed = scope::oom_killed(shared, record, generation);
     kill_all(&group).await;
     Exit {
         code: pidfd.and_then(minke_sys::process::pidfd_exit_code).unwrap_or(UNKNOWN),

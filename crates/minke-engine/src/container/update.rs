@@ -9,7 +9,7 @@ use minke_sys::cgroup::Write;
 
 use super::handle::Command;
 use super::record::Record;
-use super::{devices, resources, settings};
+use super::{devices, resources, scope, settings};
 use crate::Engine;
 use crate::engine::Shared;
 
@@ -126,8 +126,11 @@ pub fn write_limits(shared: &Shared, record: &Record, generation: u64, new: &Hos
     let plan = minke_spec::cgroup::plan_update(&path, &before, &after, facts)
         .map_err(|error| failed(error.kind(), error.message()))?;
     let back = minke_spec::cgroup::plan_update(&path, &after, &before, facts).unwrap_or_default();
+    scope::change(shared, record, generation, &after)
+        .map_err(|error| failed(error.kind(), error.message()))?;
     apply(&plan).map_err(|words| {
         let _ = apply(&back);
+        let _ = scope::change(shared, record, generation, &before);
         failed(ErrorKind::System, &words)
     })
 }

@@ -8,6 +8,7 @@ use minke_spec::plan::StartPlan;
 use oci_spec::runtime::Spec;
 
 use super::arguments::Global;
+use super::scope::{self, Unit};
 use super::state::read_limited;
 use super::{Failure, failed, host};
 
@@ -26,6 +27,8 @@ pub struct Bundle {
     pub terminal: Option<Option<(u16, u16)>>,
     /// The configuration's `cgroupsPath`, or the one that it got.
     pub cgroups_path: String,
+    /// The unit that the container is in, with `--systemd-cgroup`.
+    pub unit: Option<Unit>,
 }
 
 impl Bundle {
@@ -43,7 +46,7 @@ impl Bundle {
         let mut spec = config::parse(&text)?;
         config::make_absolute(&mut spec, &path);
         let mut facts = host::facts()?;
-        let cgroups_path = place_in_groups(global, &mut spec, &mut facts, id);
+        let (cgroups_path, unit) = place_in_groups(global, &mut spec, &mut facts, id)?;
         let mut plan = minke_spec::compile::compile(&spec, &facts)?;
         if global.no_cgroups {
             plan.cgroup = minke_spec::plan::CgroupPlan::default();
@@ -58,7 +61,7 @@ impl Bundle {
             spec.process().as_ref().filter(|process| process.terminal().unwrap_or(false)).map(|process| {
                 process.console_size().map(|size| (clamp(size.height()), clamp(size.width())))
             });
-        Ok(Self { path, spec, plan, terminal, cgroups_path })
+        Ok(Self { path, spec, plan, terminal, cgroups_path, unit })
     }
 
     /// Where the root file system is on the host.
@@ -77,41 +80,33 @@ pub fn clamp(cells: u64) -> u16 {
     u16::try_from(cells).unwrap_or(u16::MAX)
 }
 
-/// A container without a path gets one of its own, below ours; a slice, prefix and name become one.
-fn place_in_groups(global: &Global, spec: &mut Spec, facts: &mut HostFacts, id: &str) -> String {
+/// A container without a path gets one of its own, below ours; a slice, prefix and name become a unit.
+fn place_in_groups(
+    global: &Global,
+    spec: &mut Spec,
+    facts: &mut HostFacts,
+    id: &str,
+) -> Result<(String, Option<Unit>), Failure> {
+    let v2 = matches!(facts.cgroups, CgroupMode::V2 { .. });
     if let CgroupMode::V2 { own, .. } = &mut facts.cgroups {
         // Whoever calls is in that group itself, which then can't pass controllers on.
         *own = own.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
     }
-    let Some(mut linux) = spec.linux().clone() else { return id.to_owned() };
+    let Some(mut linux) = spec.linux().clone() else { return Ok((id.to_owned(), None)) };
     let given =
         linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let path = match given.split(':').collect::<Vec<_>>().as_slice() {
-        [slice, prefix, name] if global.systemd_cgroup => unit_path(slice, prefix, name),
-        _ if given.is_empty() => id.to_owned(),
-        _ => given,
+    let (path, unit) = if global.systemd_cgroup {
+        scope::check(v2)?;
+        let unit = scope::parse(&given, id)?;
+        (unit.path()?, Some(unit))
+    } else if given.is_empty() {
+        (id.to_owned(), None)
+    } else {
+        (given, None)
     };
     linux.set_cgroups_path(Some(PathBuf::from(&path)));
     spec.set_linux(Some(linux));
-    path
-}
-
-/// The place of a scope as systemd lays it out: `a-b.slice` is below `a.slice`.
-fn unit_path(slice: &str, prefix: &str, name: &str) -> String {
-    let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
-    let mut path = String::new();
-    let mut reached = String::new();
-    for part in stem.split('-').filter(|part| !part.is_empty()) {
-        if !reached.is_empty() {
-            reached.push('-');
-        }
-        reached.push_str(part);
-        path.push_str(&format!("/{reached}.slice"));
-    }
-    let unit = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
-    let ending = if unit.ends_with(".slice") || unit.ends_with(".scope") { "" } else { ".scope" };
-    format!("{path}/{unit}{ending}")
+    Ok((path, unit))
 }
 
 /// Where a cgroup2 tree without controllers stands beside version 1, a container is in it too, as under the field's runtimes.
@@ -131,16 +126,4 @@ fn join_unified_too(plan: &mut StartPlan, path: &str) {
 /// Takes over descriptors that `LISTEN_FDS` announces: how many.
 pub fn listen_descriptors() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scope_is_where_systemd_would_have_it() {
-        assert_eq!(unit_path("a-b.slice", "x", "1"), "/a.slice/a-b.slice/x-1.scope");
-        assert_eq!(unit_path("", "", "y"), "/system.slice/y.scope");
-        assert_eq!(unit_path("user.slice", "", "z.slice"), "/user.slice/z.slice");
-    }
 }

@@ -13,7 +13,7 @@ use super::attendant::Companion;
 use super::bundle::{Bundle, listen_descriptors};
 use super::launching::Watch;
 use super::state::{Directory, State, Status};
-use super::{Failure, console, delete, failed, hooks, logger, terminal};
+use super::{Failure, console, delete, failed, hooks, logger, scope, terminal};
 use crate::enter::{self, ChildStreams, Launched, Sources};
 
 /// How a container is made.
@@ -77,6 +77,7 @@ fn make(making: &Making<'_>) -> Result<Made, Failure> {
     state.own_pids = bundle.plan.namespaces.new & u64::from(kernel::CLONE_NEWPID) != 0;
     state.cgroups_path.clone_from(&bundle.cgroups_path);
     state.has_gate = gated;
+    state.unit = bundle.unit.as_ref().map(|unit| unit.name.clone()).unwrap_or_default();
     let foreign = match check_groups(global, &group) {
         Ok(foreign) => foreign,
         Err(failure) => {
@@ -142,6 +143,7 @@ fn set_up(
     // Known before anything is made, so that `delete` finds it whatever happens here.
     directory.write(&state)?;
     directory.write_spec(&bundle.spec)?;
+    let held = bundle.unit.as_ref().map(|unit| scope::start(unit, making.id, &bundle.spec)).transpose()?;
     prepare_cgroups(&bundle.plan)?;
     let mut sources = Sources::open(&bundle.plan, None, Vec::new())?;
     let mut companion =
@@ -163,7 +165,7 @@ fn set_up(
     kernel::set_dumpable(false).map_err(failed("closing this process to others"))?;
     logger::debug(global, "nsexec container setup");
     let mut launched = enter::launch(&bundle.plan, sources, streams, &companion)?;
-    drop(companion);
+    drop((companion, held));
     if let Some(pid) = launched.pid {
         state.set_pid(pid);
     }

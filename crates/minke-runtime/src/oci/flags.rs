@@ -45,10 +45,7 @@ pub const GLOBAL: &[Flag] = &[
     value(&["log-format"], "FORMAT", "text or json"),
     value(&["log-level"], "LEVEL", "accepted and ignored"),
     switch(&["debug"], "tell each stage"),
-    switch(
-        &["systemd-cgroup"],
-        "read cgroupsPath as slice:prefix:name; the groups are driven as files all the same",
-    ),
+    switch(&["systemd-cgroup"], "read cgroupsPath as slice:prefix:name, and let systemd make that unit"),
     value(&["cgroup-manager"], "NAME", "cgroupfs, systemd (as --systemd-cgroup) or disabled"),
     value(&["criu"], "PATH", "accepted and ignored"),
     value(

@@ -21,6 +21,7 @@ mod list;
 mod listener;
 mod logger;
 mod own_program;
+mod scope;
 mod spec;
 mod state;
 mod stats;
@@ -40,8 +41,11 @@ const UNKNOWN: i32 = 3;
 
 /// Runs the command line; `name` is what the program is called in its messages, `arguments` begin after it. Returns the exit code.
 pub fn main(name: &str, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> i32 {
-    let arguments: Result<Vec<String>, OsString> =
-        arguments.into_iter().map(|word| word.into().into_string()).collect();
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    if scope::hold(&arguments) {
+        return 0;
+    }
+    let arguments: Result<Vec<String>, OsString> = arguments.into_iter().map(OsString::into_string).collect();
     let Ok(arguments) = arguments else {
         eprintln!("{name}: the arguments must be UTF-8");
         return 1;

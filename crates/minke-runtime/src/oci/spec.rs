@@ -148,7 +148,7 @@ pub fn features() -> Result<(), Failure> {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true },
             "seccomp": {
                 "enabled": !facts.seccomp_actions.is_empty(), "actions": actions, "operators": operators,
                 "archs": architectures, "knownFlags": flags, "supportedFlags": flags

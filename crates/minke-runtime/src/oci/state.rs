@@ -55,6 +55,9 @@ pub struct State {
     /// The configuration's `cgroupsPath` as it was planned with.
     #[serde(default)]
     pub cgroups_path: String,
+    /// The unit that it is in, with `--systemd-cgroup`.
+    #[serde(default)]
+    pub unit: String,
     /// Its program may be executed only by `start` (else it was `run`).
     #[serde(default)]
     pub has_gate: bool,
@@ -259,6 +262,7 @@ impl State {
             namespaces: 0,
             own_pids: false,
             cgroups_path: String::new(),
+            unit: String::new(),
             has_gate: false,
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{Given, Global};
 use super::state::{Directory, Status, read_limited};
-use super::{Failure, failed, host};
+use super::{Failure, failed, host, scope};
 
 /// The longest text of limits that is read.
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -51,6 +51,9 @@ pub fn update(global: &Global, given: &Given) -> Result<(), Failure> {
     let resources: LinuxResources = serde_json::from_value(written).map_err(failed("reading the limits"))?;
     let old: LinuxResources = serde_json::from_value(before.clone()).map_err(failed("reading the limits"))?;
     let writes = minke_spec::cgroup::plan_update(&state.cgroups_path, &old, &resources, &facts)?;
+    if !state.unit.is_empty() {
+        scope::change(&state.unit, &resources)?;
+    }
     apply(&writes)?;
     let mut after = before;
     merge(&mut after, &asked);

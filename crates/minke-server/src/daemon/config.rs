@@ -50,7 +50,7 @@ pub struct Flags {
     /// Labels of the engine, `key=value`; may be given several times.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
-    /// The control group below which containers are put.
+    /// The control group below which containers are put; with the systemd cgroup driver, a slice.
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<String>,
     /// Limits and devices of containers that don't say.

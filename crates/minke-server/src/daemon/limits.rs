@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use minke_engine::Realtime;
+use minke_engine::{CgroupDriver, Realtime};
 use minke_model::ulimit::Ulimit;
 use minke_model::{Error, Result};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct LimitFlags {
     /// Where vendors describe their devices (CDI); may be given several times.
     #[arg(long = "cdi-spec-dir", value_name = "DIR")]
     pub cdi_spec_dirs: Vec<PathBuf>,
-    /// Options of the runtime; known is `native.cgroupdriver=cgroupfs`.
+    /// Options of the runtime; known is `native.cgroupdriver=cgroupfs` (or `systemd`).
     #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
     pub exec_opts: Vec<String>,
 }
@@ -83,6 +83,8 @@ fn parse_ulimit(text: &str) -> std::result::Result<Ulimit, String> {
 pub struct ContainerLimits {
     /// Real-time processor time for all containers together.
     pub realtime: Realtime,
+    /// Who makes the control groups of containers.
+    pub cgroup_driver: CgroupDriver,
     /// Limits of each process of containers that don't set them.
     pub ulimits: Vec<Ulimit>,
     /// The size of /dev/shm where a container doesn't say.
@@ -96,7 +98,7 @@ pub struct ContainerLimits {
 /// # Errors
 /// Values that can't be read, and options of the runtime that aren't known.
 pub fn join(flags: &LimitFlags, file: &LimitFile) -> Result<ContainerLimits> {
-    check_exec_options(file.exec_opts.iter().chain(&flags.exec_opts))?;
+    let cgroup_driver = cgroup_driver(file.exec_opts.iter().chain(&flags.exec_opts))?;
     let of_file = |(name, limit): (&String, &FileUlimit)| {
         let name = if limit.name.is_empty() { name } else { &limit.name };
         Ulimit::parse(&format!("{name}={}:{}", limit.soft, limit.hard))
@@ -121,6 +123,7 @@ pub fn join(flags: &LimitFlags, file: &LimitFile) -> Result<ContainerLimits> {
             period_us: flags.cpu_rt_period.or(file.cpu_rt_period).unwrap_or(0),
             runtime_us: flags.cpu_rt_runtime.or(file.cpu_rt_runtime).unwrap_or(0),
         },
+        cgroup_driver,
         ulimits,
         shm_size,
         // An empty word takes the usual folders away.
@@ -131,25 +134,20 @@ pub fn join(flags: &LimitFlags, file: &LimitFile) -> Result<ContainerLimits> {
     })
 }
 
-/// Control groups are made by the engine itself, whatever is asked for.
-fn check_exec_options<'a>(options: impl Iterator<Item = &'a String>) -> Result<()> {
+/// Which driver makes control groups; of several words the last counts.
+fn cgroup_driver<'a>(options: impl Iterator<Item = &'a String>) -> Result<CgroupDriver> {
+    let mut driver = CgroupDriver::default();
     for option in options {
-        match option.split_once('=') {
-            Some(("native.cgroupdriver", "cgroupfs")) => {}
-            Some(("native.cgroupdriver", "systemd")) => {
-                return Err(Error::invalid(
-                    "the cgroup driver systemd is not offered by this version of minke: leave native.cgroupdriver=systemd out",
-                ));
-            }
+        driver = match option.split_once('=') {
+            Some(("native.cgroupdriver", "cgroupfs" | "")) => CgroupDriver::Cgroupfs,
+            Some(("native.cgroupdriver", "systemd")) => CgroupDriver::Systemd,
             Some(("native.cgroupdriver", other)) => {
-                return Err(Error::invalid(format!(
-                    "native.cgroupdriver option {other} is invalid: it must be cgroupfs"
-                )));
+                return Err(Error::invalid(format!("native.cgroupdriver option {other} not supported")));
             }
             _ => return Err(Error::invalid(format!("Unknown option: {option:?}"))),
-        }
+        };
     }
-    Ok(())
+    Ok(driver)
 }
 
 #[cfg(test)]
@@ -171,10 +169,19 @@ mod tests {
     }
 
     #[test]
-    fn the_driver_of_control_groups_can_only_be_the_own() {
-        let flags = |option: &str| LimitFlags { exec_opts: vec![option.into()], ..LimitFlags::default() };
-        assert!(join(&flags("native.cgroupdriver=cgroupfs"), &LimitFile::default()).is_ok());
-        assert!(join(&flags("native.cgroupdriver=systemd"), &LimitFile::default()).is_err());
-        assert!(join(&flags("x=y"), &LimitFile::default()).is_err());
+    fn the_driver_of_control_groups_is_chosen_by_its_name() {
+        let driver = |option: &str| {
+            let flags = LimitFlags { exec_opts: vec![option.into()], ..LimitFlags::default() };
+            join(&flags, &LimitFile::default()).map(|limits| limits.cgroup_driver)
+        };
+        assert_eq!(driver("native.cgroupdriver=cgroupfs").unwrap(), CgroupDriver::Cgroupfs);
+        assert_eq!(driver("native.cgroupdriver=systemd").unwrap(), CgroupDriver::Systemd);
+        let refused = driver("native.cgroupdriver=x").unwrap_err();
+        assert_eq!(refused.message(), "native.cgroupdriver option x not supported");
+        assert!(driver("x=y").is_err());
+        let file: LimitFile =
+            serde_json::from_str(r#"{"exec-opts":["native.cgroupdriver=systemd"]}"#).unwrap();
+        let limits = join(&LimitFlags::default(), &file).unwrap();
+        assert_eq!(limits.cgroup_driver, CgroupDriver::Systemd);
     }
 }

@@ -103,6 +103,9 @@ async fn serve(settings: Settings, embedded: Embedded) -> Result<()> {
         tokio::spawn(crate::metrics::serve(engine.clone(), listener, counted.clone()));
     }
     tell_ready(settings.ready_fd);
+    if let Err(error) = minke_systemd::ready() {
+        tracing::warn!(%error, "the service manager can't be told that the engine listens");
+    }
     let stop_containers = std::sync::atomic::AtomicBool::new(false);
     let shutdown = async {
         tokio::select! {
@@ -131,6 +134,7 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         log_opts: settings.log_opts.clone(),
         labels: settings.labels.clone(),
         cgroup_parent: settings.cgroup_parent.clone(),
+        cgroup_driver: settings.limits.cgroup_driver,
         ulimits: settings.limits.ulimits.clone(),
         shm_size: settings.limits.shm_size,
         realtime: settings.limits.realtime,
