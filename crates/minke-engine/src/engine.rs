@@ -138,6 +138,7 @@ impl Shared {
         make_root(&options.data_root.join("containers"), 0o710)?;
         make_root(&options.exec_root.join("containers"), 0o700)?;
         let lock = lock(&options.data_root)?;
+        crate::log::pack::prepare(&options.data_root).context("making room for packed logs")?;
         let host = Host::probe()?;
         let mut store_options = minke_store::Options::new(&options.exec_root);
         store_options.snapshot = match options.storage_driver.as_deref() {

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{ProcessPlan, StartPlan};
 
 /// The protocol's version: the number of released revisions, each of which only added variants.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// The longest message that is sent in the packet itself, in bytes.
 pub const INLINE_LIMIT: usize = 64 * 1024;
@@ -110,6 +110,14 @@ pub enum Request {
         /// Of [`Reply::Held`].
         client: u32,
     },
+    /// Asks for [`Event::LogRotated`] once more. Since protocol 3.
+    WatchLog,
+    /// Puts a packed file in the place of one of the log's older files, whose names only the shim changes. Refused while somebody reads
+    /// that one, and when it isn't there any more. Descriptor: the older file, without a lock. Since protocol 3.
+    ReplaceLog {
+        /// The packed file, in a place of its own on the same file system.
+        packed: String,
+    },
 }
 
 /// What a shim sends.
@@ -173,6 +181,9 @@ pub enum Event {
         /// The exec it was attached to; the container itself without one.
         exec_id: Option<String>,
     },
+    /// The log of a container with `compress` has an older file more. Told once, and then only after
+    /// [`Request::WatchLog`], at once if it is so already. Since protocol 3.
+    LogRotated,
 }
 
 /// Why a request failed.
@@ -254,6 +265,8 @@ pub enum LogSettings {
         max_file: u32,
         /// The value of the key `attrs` of each line, a JSON object; without it, the key isn't written.
         attributes: Option<String>,
+        /// Older files may be packed by an engine, see [`Request::ReplaceLog`].
+        compress: bool,
     },
     /// Docker's `local` format: protobuf records.
     Local {
@@ -265,6 +278,8 @@ pub enum LogSettings {
         max_file: u32,
         /// Facts of the container that stand in each record.
         attributes: Vec<(String, String)>,
+        /// As with json-file.
+        compress: bool,
     },
 }
 

@@ -74,6 +74,8 @@ fn requests() -> Vec<Request> {
         Request::Continue,
         Request::AttachHeld(attach(Framing::Multiplexed)),
         Request::Release { client: 300 },
+        Request::WatchLog,
+        Request::ReplaceLog { packed: "/p".into() },
     ]
 }
 
@@ -104,6 +106,7 @@ fn messages() -> Vec<Message> {
         Message::Event(Event::Detached { exec_id: Some("e1".into()) }),
         Message::Event(Event::Detached { exec_id: None }),
         Message::Reply(Reply::Held { client: 300, log_bytes: 70_000 }),
+        Message::Event(Event::LogRotated),
     ]
 }
 
@@ -122,6 +125,8 @@ fn request_name(request: &Request) -> &'static str {
         Request::Continue => "Continue",
         Request::AttachHeld(_) => "AttachHeld",
         Request::Release { .. } => "Release",
+        Request::WatchLog => "WatchLog",
+        Request::ReplaceLog { .. } => "ReplaceLog",
     }
 }
 
@@ -139,6 +144,7 @@ fn message_name(message: &Message) -> &'static str {
         Message::Event(Event::Exited(_)) => "Event::Exited",
         Message::Event(Event::ExecExited { .. }) => "Event::ExecExited",
         Message::Event(Event::Detached { .. }) => "Event::Detached",
+        Message::Event(Event::LogRotated) => "Event::LogRotated",
     }
 }
 

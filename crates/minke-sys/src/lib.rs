@@ -19,6 +19,7 @@ pub mod procfs;
 pub mod pty;
 mod raw;
 pub mod rooted;
+pub mod rotation;
 pub mod scan;
 pub mod signal;
 pub mod text;

@@ -23,6 +23,7 @@ mod known_holes;
 mod lifecycle;
 mod limits;
 mod limits_enforced;
+mod log_packing;
 mod logs;
 mod metrics;
 mod mixed;

@@ -10,8 +10,10 @@ use minke_spec::shim::AttachRequest;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::lifecycle::{Lifecycle, Refusal, State};
+use super::owner::packing::Placed;
 use super::record::Record;
 use super::root::RootAccess;
+use crate::log::pack::Packed;
 use crate::shim::connection::ShimConnection;
 
 /// A container as everybody sees it at one moment.
@@ -109,6 +111,8 @@ pub enum Command {
     },
     /// Attach a client, now or at the next start.
     Attach(PendingAttach, oneshot::Sender<Result<()>>),
+    /// Put a packed file of its log in its place.
+    PlacePacked(Arc<Packed>, oneshot::Sender<Result<Placed>>),
     /// Give the right to use its root.
     Root(oneshot::Sender<Result<RootAccess>>),
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_spec::docker::{ContainerSettings, MountSettings, ProcessUser};
 use minke_spec::plan::{CgroupPlan, MountStep, StartPlan};
-use minke_spec::shim::{ErrorCode, Reply, Request, ShimError, StartRequest, Started, Stdio};
+use minke_spec::shim::{ErrorCode, PROTOCOL, Reply, Request, ShimError, StartRequest, Started, Stdio};
 use minke_store::RootFs;
 use minke_sys::cgroup::{Group, Write};
 use minke_sys::mount::Extent;
@@ -101,7 +101,7 @@ pub async fn launch(
         Ok((Reply::Started(started), descriptors)) => {
             let pidfd = descriptors.into_iter().next();
             scope::watch(shared, record, generation);
-            Ok(Launched { shim: FoundShim { connection, events, pidfd }, started })
+            Ok(Launched { shim: FoundShim { connection, events, pidfd, protocol: PROTOCOL }, started })
         }
         Ok((reply, _)) => Err(Error::system(format!("the shim answered a start with {reply:?}")).into()),
         Err(RequestError::Lost) => {

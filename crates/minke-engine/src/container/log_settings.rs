@@ -41,8 +41,15 @@ pub fn check(log: &LogConfig) -> Result<()> {
             }
             check_mode(&options)?;
             log_facts::check(&options)?;
-            refuse_compression(&options)?;
-            limits(log).map(|_| ())
+            limits(log)?;
+            if compression(&options)? == Some(true)
+                && !(files_asked(&options) > 1 && options.contains_key("max-size"))
+            {
+                return Err(Error::invalid(
+                    "compress cannot be true when max-file is less than 2 or max-size is not set",
+                ));
+            }
+            Ok(())
         }
         "local" => {
             let options = log.config.clone().unwrap_or_default();
@@ -51,8 +58,14 @@ pub fn check(log: &LogConfig) -> Result<()> {
             }
             check_mode(&options)?;
             log_facts::check(&options)?;
-            refuse_compression(&options)?;
-            local_limits(&options).map(|_| ())
+            let compress = compression(&options)
+                .map_err(|error| Error::invalid(format!("error reading compress log option: {error}")))?;
+            match local_limits(&options)? {
+                (_, ..=1) if compress != Some(false) => {
+                    Err(Error::invalid("compression cannot be enabled when max file count is 1"))
+                }
+                _ => Ok(()),
+            }
         }
         other => Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
@@ -73,16 +86,40 @@ fn check_mode(options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-/// Compressing is not offered yet: asking for it is refused, never ignored.
-fn refuse_compression(options: &BTreeMap<String, String>) -> Result<()> {
+/// Whether older files are to be packed, where that is said.
+fn compression(options: &BTreeMap<String, String>) -> Result<Option<bool>> {
     match options.get("compress").map(String::as_str) {
-        None | Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(()),
-        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Err(Error::new(
-            minke_model::ErrorKind::NotImplemented,
-            "the log option \"compress\" is not offered by this version of minke: leave it out",
-        )),
+        None => Ok(None),
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
+        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
         Some(text) => Err(Error::invalid(format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))),
     }
+}
+
+/// Whether a log's older files are packed: with `local` unless it says no, with json-file if it says so.
+pub fn packs(log: &LogConfig) -> bool {
+    let compress = log.config.as_ref().and_then(|options| compression(options).ok().flatten());
+    match log.driver.as_str() {
+        "local" => compress != Some(false),
+        "json-file" => compress == Some(true),
+        _ => false,
+    }
+}
+
+/// How many files of a log are kept.
+///
+/// # Errors
+/// As [`check`].
+pub fn files(log: &LogConfig) -> Result<u32> {
+    match log.driver.as_str() {
+        "local" => local_limits(log.config.as_ref().unwrap_or(&BTreeMap::new())).map(|(_, files)| files),
+        _ => limits(log).map(|(_, files)| files),
+    }
+}
+
+/// What `max-file` says, once it is checked.
+fn files_asked(options: &BTreeMap<String, String>) -> u32 {
+    options.get("max-file").and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// The size at which a file is rotated and how many are kept.
@@ -157,6 +194,7 @@ pub fn settings(record: &Record, paths: &ContainerPaths) -> Result<LogSettings> 
             max_size,
             max_file,
             attributes: log_facts::choose(record, &options)?.into_iter().collect(),
+            compress: packs(log),
         });
     }
     let (max_size, max_file) = limits(log)?;
@@ -165,6 +203,7 @@ pub fn settings(record: &Record, paths: &ContainerPaths) -> Result<LogSettings> 
         max_size,
         max_file,
         attributes: log_facts::of(record, log.config.as_ref().unwrap_or(&BTreeMap::new()))?,
+        compress: packs(log),
     })
 }
 
@@ -202,7 +241,12 @@ mod tests {
         ] {
             assert_eq!(check(&local(&[options])).unwrap_err().message(), expected);
         }
-        assert!(check(&local(&[("compress", "true")])).is_err());
+        assert!(check(&local(&[("compress", "true")])).is_ok());
+        assert!(check(&local(&[("max-file", "1"), ("compress", "false")])).is_ok());
+        assert_eq!(
+            check(&local(&[("max-file", "1")])).unwrap_err().message(),
+            "compression cannot be enabled when max file count is 1"
+        );
     }
 
     #[test]
@@ -220,6 +264,14 @@ mod tests {
         ] {
             assert_eq!(check(&log(&[options])).unwrap_err().message(), expected);
         }
+        for options in [&[("compress", "1")][..], &[("compress", "true"), ("max-file", "3")]] {
+            assert_eq!(
+                check(&log(options)).unwrap_err().message(),
+                "compress cannot be true when max-file is less than 2 or max-size is not set"
+            );
+        }
+        let packed = log(&[("compress", "true"), ("max-file", "3"), ("max-size", "1m")]);
+        assert!(check(&packed).is_ok() && packs(&packed) && !packs(&log(&[("max-file", "3")])));
         let unlimited = log(&[("max-size", "-1"), ("max-file", "2")]);
         assert_eq!(
             check(&unlimited).unwrap_err().message(),

@@ -10,7 +10,7 @@ use minke_api::container::HostConfig;
 use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Event as ShimProtocolEvent, Request};
-use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
 use tokio::time::Sleep;
 
 use super::handle::{Command, Container, PendingAttach, View};
@@ -28,6 +28,7 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 
 mod checkup;
 mod ending;
+pub mod packing;
 mod pausing;
 
 use checkup::{Checkup, Turn};
@@ -59,6 +60,8 @@ pub struct Owner {
     remove_volumes: bool,
     /// Held by whoever has the container's root mounted or open; a start waits for them.
     root: Arc<RwLock<()>>,
+    /// Held by the one round of packing its log that goes on.
+    packing: Arc<Mutex<()>>,
 }
 
 /// The conversation with the container's shim.
@@ -67,13 +70,16 @@ struct Shim {
     events: mpsc::UnboundedReceiver<ShimEvent>,
     /// The container's init, by which the kernel tells how it ended when the shim can't.
     pidfd: Option<OwnedFd>,
+    /// The version of the protocol that it speaks.
+    protocol: u16,
     /// The run's end has been seen; the shim only serves slow clients.
     ended: bool,
 }
 
 impl Shim {
     fn new(found: FoundShim) -> Self {
-        Self { connection: found.connection, events: found.events, pidfd: found.pidfd, ended: false }
+        let FoundShim { connection, events, pidfd, protocol } = found;
+        Self { connection, events, pidfd, protocol, ended: false }
     }
 }
 
@@ -99,6 +105,8 @@ pub struct FoundShim {
     pub events: mpsc::UnboundedReceiver<ShimEvent>,
     /// The container's init.
     pub pidfd: Option<OwnedFd>,
+    /// The version of the protocol that it speaks.
+    pub protocol: u16,
 }
 
 /// Starts the owner of a container, and adds the container to those of the engine.
@@ -138,6 +146,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         removed: false,
         remove_volumes,
         root: Arc::default(),
+        packing: Arc::default(),
     };
     // Nobody sees it as it was before the news.
     let effects = found.news.into_iter().flat_map(|event| owner.learn(event)).collect();
@@ -162,6 +171,7 @@ impl Owner {
         if let Some(wish) = wish {
             self.fulfil(wish).await;
         }
+        self.pack_log();
         while !self.removed {
             match self.wait().await {
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -250,6 +260,9 @@ impl Owner {
                 answer(reply, result);
             }
             Command::Root(reply) => self.give_root(reply).await,
+            Command::PlacePacked(packed, reply) => {
+                let _ = reply.send(self.place_packed(&packed).await);
+            }
         }
     }
 
@@ -335,7 +348,9 @@ impl Owner {
             ShimEvent::Event(ShimProtocolEvent::Exited(exited)) => {
                 let exit = teardown::exit_of(&self.shared, &self.record, self.lifecycle.generation, exited);
                 self.happen(Event::Exited(exit)).await;
+                self.pack_log();
             }
+            ShimEvent::Event(ShimProtocolEvent::LogRotated) => self.pack_log(),
             ShimEvent::Event(ShimProtocolEvent::ExecExited { exec_id, code }) => {
                 if self.shared.execs.exited(&exec_id, code) {
                     let extra = [("execID", exec_id), ("exitCode", code.to_string())];

@@ -206,7 +206,7 @@ async fn without_shim(shared: &Arc<Shared>, record: &Record, lifecycle: &mut Lif
 
 async fn take_over(shared: &Arc<Shared>, record: &Record) -> Option<(FoundShim, Status)> {
     let (connection, events) = ShimConnection::connect(&shared.paths(&record.id).socket).ok()?;
-    connection::greet(&connection).await.ok()?;
+    let protocol = connection::greet(&connection).await.ok()?;
     loop {
         let (reply, descriptors) = connection.request(&Request::Status, &[]).await.ok()?;
         let Reply::Status(status) = reply else { return None };
@@ -216,7 +216,7 @@ async fn take_over(shared: &Arc<Shared>, record: &Record) -> Option<(FoundShim, 
             continue;
         }
         let pidfd: Option<OwnedFd> = descriptors.into_iter().next();
-        return Some((FoundShim { connection, events, pidfd }, status));
+        return Some((FoundShim { connection, events, pidfd, protocol }, status));
     }
 }
 

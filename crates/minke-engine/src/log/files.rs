@@ -1,37 +1,87 @@
-//! The files of a log while a shim rotates them: `x` is renamed to `x.1`, `x.1` before it to `x.2`, and a new `x` made. Names
-//! change under a reader, open files don't: a file is known by its number on the device, which nobody else gets while it is open.
+//! The files of a log while a shim rotates and an engine packs them: `x` is renamed to `x.1`, `x.1` before it to `x.2`, and a new `x`
+//! made; `x.2` may become `x.2.gz` meanwhile. Names change under a reader, open files don't: a file is known by its number on the
+//! device, which nobody else gets while it is open. What a reader has open and locked isn't packed (docs/design/streams.md), so its
+//! place can always be found, until it is given up.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use minke_sys::rotation::PACKED;
+use rustix::fs::FlockOperation;
 
 /// How often a file is looked for anew that is on its way from one name to the next.
-const ATTEMPTS: u32 = 1000;
+const ATTEMPTS: u32 = 2000;
+/// After so many, whoever has begun to change the names is given time to finish.
+const BUSY_ATTEMPTS: u32 = 1000;
 
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity(u64, u64);
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
 
 impl Identity {
     /// Of an open file.
     pub fn of(file: &File) -> io::Result<Self> {
         let found = file.metadata()?;
-        Ok(Self(found.dev(), found.ino()))
+        Ok(Self { device: found.dev(), inode: found.ino() })
     }
 
     fn at(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
-            Ok(found) => Ok(Some(Self(found.dev(), found.ino()))),
+            Ok(found) => Ok(Some(Self { device: found.dev(), inode: found.ino() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
+/// One of a log's files, open. While it is, it isn't packed.
+#[derive(Debug)]
+pub struct LogFile {
+    file: File,
+    packed: bool,
+}
+
+impl LogFile {
+    /// One that isn't packed.
+    pub fn plain(file: File) -> Self {
+        Self { file, packed: false }
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether its content is packed; then it is complete.
+    pub fn is_packed(&self) -> bool {
+        self.packed
+    }
+
+    /// What it is known by.
+    pub fn identity(&self) -> io::Result<Identity> {
+        Identity::of(&self.file)
+    }
+
+    /// Lets it be packed, also while it is open.
+    pub fn unlock(&self) -> io::Result<()> {
+        Ok(rustix::fs::flock(&self.file, FlockOperation::Unlock)?)
+    }
+
+    /// Whether it has been given up: nobody will find it again.
+    pub fn is_gone(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
+    }
+}
+
 /// Opens all files of the log whose current one is called `path`, oldest first. In the middle of a rotation there may be no
 /// current one.
-pub fn open_all(path: &Path) -> io::Result<Vec<File>> {
+pub fn open_all(path: &Path) -> io::Result<Vec<LogFile>> {
     let mut files = Vec::new();
     let Some((oldest, mut place)) = oldest(path)? else { return Ok(files) };
     files.push(oldest);
@@ -45,21 +95,24 @@ pub fn open_all(path: &Path) -> io::Result<Vec<File>> {
 
 /// What comes after `file`, one of the log's or one that was: the next newer one, or, if it is gone itself, the oldest that is
 /// left. `place` is where it was last seen, or 0: names only grow, so it is looked for from there upwards and can't be missed.
-pub fn after(path: &Path, file: &File, place: &mut usize) -> io::Result<Option<File>> {
-    let identity = Some(Identity::of(file)?);
-    for _ in 0..ATTEMPTS {
-        let Some(found) = find(path, identity, *place)? else {
+pub fn after(path: &Path, file: &LogFile, place: &mut usize) -> io::Result<Option<LogFile>> {
+    let identity = file.identity()?;
+    for attempt in 0..ATTEMPTS {
+        be_patient(attempt);
+        if file.is_gone()? {
             let Some((oldest, found)) = oldest(path)? else { return Ok(None) };
             *place = found;
             return Ok(Some(oldest));
-        };
+        }
+        // Not found and not gone: two rotations came between two looks.
+        let Some(found) = find(path, identity, *place)? else { continue };
         *place = found;
         if found == 0 {
             return Ok(None);
         }
-        let next = open(&name(path, found - 1))?;
+        let next = open(path, found - 1)?;
         // Whoever is renamed goes last to first: while this file has its name, what was opened is its successor.
-        if Identity::at(&name(path, found))? == identity {
+        if is_at(path, found, identity)? {
             match next {
                 Some(next) => {
                     *place = found - 1;
@@ -73,14 +126,31 @@ pub fn after(path: &Path, file: &File, place: &mut usize) -> io::Result<Option<F
     Ok(None)
 }
 
+/// The newest file of the log that is complete, not packed, and not among `known`.
+pub fn newest_unpacked(path: &Path, known: &[Identity]) -> io::Result<Option<LogFile>> {
+    for place in 1.. {
+        if let Some(identity) = Identity::at(&name(path, place))? {
+            if !known.contains(&identity)
+                && let Some(file) = open(path, place)?
+                && !file.packed
+                && !known.contains(&file.identity()?)
+            {
+                return Ok(Some(file));
+            }
+        } else if anything_at(path, place)?.is_none() && is_end(path, place)? {
+            break;
+        }
+    }
+    Ok(None)
+}
+
 /// The place of a file, looked for from `from` upwards.
-fn find(path: &Path, identity: Option<Identity>, from: usize) -> io::Result<Option<usize>> {
+fn find(path: &Path, identity: Identity, from: usize) -> io::Result<Option<usize>> {
     for place in from.. {
-        let there = Identity::at(&name(path, place))?;
-        if there == identity {
+        if is_at(path, place, identity)? {
             return Ok(Some(place));
         }
-        if there.is_none() && is_end(path, place)? {
+        if anything_at(path, place)?.is_none() && is_end(path, place)? {
             break;
         }
     }
@@ -88,20 +158,35 @@ fn find(path: &Path, identity: Option<Identity>, from: usize) -> io::Result<Opti
 }
 
 /// The oldest file and its place.
-fn oldest(path: &Path) -> io::Result<Option<(File, usize)>> {
-    for _ in 0..ATTEMPTS {
+fn oldest(path: &Path) -> io::Result<Option<(LogFile, usize)>> {
+    for attempt in 0..ATTEMPTS {
+        be_patient(attempt);
+        // Held open, so that no later one is taken for it: while it is the current one, at most one rotation has begun.
+        let current = open(path, 0)?;
         let mut last = None;
         for place in 0.. {
-            match Identity::at(&name(path, place))? {
+            match anything_at(path, place)? {
                 Some(identity) => last = Some((place, identity)),
                 None if is_end(path, place)? => break,
                 None => {}
             }
         }
-        let Some((place, identity)) = last else { return Ok(None) };
+        // Without a current one a rotation goes on, or a shim has ended in the middle of one.
+        let Some(current) = current else {
+            if attempt < BUSY_ATTEMPTS + 20 && last.is_some() {
+                continue;
+            }
+            let Some((place, _)) = last else { return Ok(None) };
+            if let Some(file) = open(path, place)? {
+                return Ok(Some((file, place)));
+            }
+            continue;
+        };
+        let Some((place, identity)) = last else { continue };
         // A rotation may have put the next newer one at its name.
-        if let Some(file) = open(&name(path, place))?
-            && Identity::of(&file)? == identity
+        if let Some(file) = open(path, place)?
+            && file.identity()? == identity
+            && is_at(path, 0, current.identity()?)?
         {
             return Ok(Some((file, place)));
         }
@@ -111,14 +196,56 @@ fn oldest(path: &Path) -> io::Result<Option<(File, usize)>> {
 
 /// Whether a name that isn't there is the end, and not the gap that a rotation leaves for a moment.
 fn is_end(path: &Path, place: usize) -> io::Result<bool> {
-    Ok(Identity::at(&name(path, place + 1))?.is_none())
+    Ok(anything_at(path, place + 1)?.is_none())
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
+/// What is at a place; of two forms, the one that isn't packed.
+fn anything_at(path: &Path, place: usize) -> io::Result<Option<Identity>> {
+    match Identity::at(&name(path, place))? {
+        Some(identity) => Ok(Some(identity)),
+        None if place == 0 => Ok(None),
+        None => Identity::at(&packed_name(path, place)),
+    }
+}
+
+/// Whether a file is at a place, in whichever form.
+fn is_at(path: &Path, place: usize, identity: Identity) -> io::Result<bool> {
+    Ok(Identity::at(&name(path, place))? == Some(identity)
+        || (place > 0 && Identity::at(&packed_name(path, place))? == Some(identity)))
+}
+
+/// Opens what is at a place; `None` also for what is being changed this moment.
+fn open(path: &Path, place: usize) -> io::Result<Option<LogFile>> {
+    let (file, packed) = match open_name(&name(path, place))? {
+        Some(file) => (file, false),
+        None if place == 0 => return Ok(None),
+        None => match open_name(&packed_name(path, place))? {
+            Some(file) => (file, true),
+            None => return Ok(None),
+        },
+    };
+    let file = LogFile { file, packed };
+    if !packed {
+        // Where files can't be locked, none is packed either.
+        match rustix::fs::flock(&file.file, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(_) | Ok(()) => {}
+        }
+    }
+    Ok((!file.is_gone()?).then_some(file))
+}
+
+fn open_name(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+fn be_patient(attempt: u32) {
+    if attempt > BUSY_ATTEMPTS {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -132,91 +259,11 @@ fn name(path: &Path, place: usize) -> PathBuf {
     name.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-
-    use super::*;
-
-    fn texts(files: Vec<File>) -> Vec<String> {
-        let text = |mut file: File| {
-            let mut text = String::new();
-            file.read_to_string(&mut text).unwrap();
-            text
-        };
-        files.into_iter().map(text).collect()
-    }
-
-    #[test]
-    fn files_are_found_oldest_first_also_without_a_current_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        assert!(open_all(&path).unwrap().is_empty());
-        std::fs::write(name(&path, 2), "1").unwrap();
-        std::fs::write(name(&path, 1), "2").unwrap();
-        assert_eq!(texts(open_all(&path).unwrap()), ["1", "2"]);
-        std::fs::write(&path, "3").unwrap();
-        assert_eq!(texts(open_all(&path).unwrap()), ["1", "2", "3"]);
-    }
-
-    /// As a shim rotates, without a pause, while readers look.
-    #[test]
-    fn every_file_is_found_once_and_in_order_while_the_log_is_rotated() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        const LAST: usize = 300;
-        std::fs::write(&path, "0").unwrap();
-        std::thread::scope(|scope| {
-            let writer = scope.spawn(|| {
-                for number in 1..=LAST {
-                    for place in (0..number).rev() {
-                        std::fs::rename(name(&path, place), name(&path, place + 1)).unwrap();
-                    }
-                    std::fs::write(&path, number.to_string()).unwrap();
-                }
-            });
-            while !writer.is_finished() {
-                let mut texts = texts(open_all(&path).unwrap());
-                // The newest may be made and not written yet.
-                if texts.last().is_some_and(String::is_empty) {
-                    texts.pop();
-                }
-                let expected: Vec<String> = (0..texts.len()).map(|number| number.to_string()).collect();
-                assert_eq!(texts, expected);
-            }
-        });
-        assert_eq!(open_all(&path).unwrap().len(), LAST + 1);
-    }
-
-    #[test]
-    fn the_next_file_is_found_however_often_the_log_was_rotated() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let rotate = |text: &str| {
-            for number in (1..3).rev() {
-                let _ = std::fs::rename(name(&path, number), name(&path, number + 1));
-            }
-            let _ = std::fs::rename(&path, name(&path, 1));
-            std::fs::write(&path, text).unwrap();
-        };
-        rotate("1");
-        let first = File::open(&path).unwrap();
-        assert!(after(&path, &first, &mut 0).unwrap().is_none());
-        for text in ["2", "3", "4"] {
-            rotate(text);
-            assert_eq!(texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()), ["2"]);
-        }
-        rotate("5");
-        assert_eq!(
-            texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()),
-            ["2"],
-            "the oldest that is left"
-        );
-        rotate("6");
-        assert_eq!(
-            texts(after(&path, &first, &mut 0).unwrap().into_iter().collect()),
-            ["3"],
-            "the oldest that is left"
-        );
-    }
+fn packed_name(path: &Path, place: usize) -> PathBuf {
+    let mut name = name(path, place).into_os_string();
+    name.push(PACKED);
+    name.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::entry::Output;
-use super::files::{self, Identity};
+use super::files::{self, LogFile};
 use super::local::{self, Framed};
-use super::tail;
+use super::{packed, tail};
 use crate::readiness;
 
 /// How much is read of a file at once.
@@ -153,12 +153,11 @@ impl Reader {
 
     /// Reads all that was there when it began, which is not more lines than were asked for, and comes to an end however fast the container
     /// writes; returns the newest file, and how much of it was read.
-    async fn read_all(&mut self) -> io::Result<Option<(File, u64)>> {
+    async fn read_all(&mut self) -> io::Result<Option<(LogFile, u64)>> {
         let files = files::open_all(&self.path)?;
-        let end = files.last().map_or(Ok(0), |newest| newest.metadata().map(|found| found.len()))?;
+        let end = files.last().map_or(Ok(0), |newest| newest.file().metadata().map(|found| found.len()))?;
         let (first, mut offset) = match self.options.tail {
-            Some(lines) if self.local => local::start_of(&files, lines, end)?,
-            Some(lines) => tail::start_of(&files, lines, end)?,
+            Some(lines) => tail::start_of(&files, self.local, lines, end)?,
             None => (0, 0),
         };
         let last = files.len().saturating_sub(1);
@@ -175,35 +174,37 @@ impl Reader {
         Ok(current)
     }
 
-    /// Reads on to where a live stream begins.
-    async fn read_until(&mut self, mut current: Option<(File, u64)>, join: Join) -> io::Result<()> {
-        let files = files::open_all(&self.path)?;
-        let end = Identity::of(&join.file)?;
-        let mut known = None;
-        if let Some((file, offset)) = &mut current {
-            known = Some(Identity::of(file)?);
-            self.limit = (known == Some(end)).then_some(join.bytes);
-            self.read_to_end(file, offset).await?;
+    /// Reads on to where a live stream begins. That file has lost its name perhaps; who has its descriptor keeps it from being packed.
+    async fn read_until(&mut self, mut current: Option<(LogFile, u64)>, join: Join) -> io::Result<()> {
+        let end = LogFile::plain(File::open(format!("/proc/self/fd/{}", join.file.as_raw_fd()))?);
+        let identity = end.identity()?;
+        let mut place = 0;
+        let mut offset = 0;
+        loop {
+            let next = match &mut current {
+                Some((file, read)) if file.identity()? == identity => {
+                    offset = *read;
+                    break;
+                }
+                Some((file, read)) => {
+                    self.read_rest(file, read).await?;
+                    files::after(&self.path, file, &mut place)?
+                }
+                None => files::open_all(&self.path)?.into_iter().next(),
+            };
+            match next {
+                // What is newer than a file that was given up isn't asked for.
+                Some(next) if !end.is_gone()? => current = Some((next, 0)),
+                _ => break,
+            }
         }
-        if known == Some(end) {
-            return Ok(());
-        }
-        let identities = files.iter().map(Identity::of).collect::<io::Result<Vec<_>>>()?;
-        let place = |wanted| identities.iter().position(|identity| Some(*identity) == wanted);
-        let first = place(known).map_or(0, |index| index + 1);
-        let last = place(Some(end)).unwrap_or(first);
-        for file in files.iter().take(last).skip(first) {
-            self.read_to_end(file, &mut 0).await?;
-        }
-        // By its descriptor: it may have lost its name already.
-        let file = File::open(format!("/proc/self/fd/{}", join.file.as_raw_fd()))?;
         self.limit = Some(join.bytes);
-        self.read_to_end(&file, &mut 0).await
+        self.read_to_end(&end, &mut offset).await
     }
 
     async fn follow(
         &mut self,
-        mut current: Option<(File, u64)>,
+        mut current: Option<(LogFile, u64)>,
         watcher: Watcher,
         running: &mut watch::Receiver<bool>,
     ) -> io::Result<()> {
@@ -226,7 +227,7 @@ impl Reader {
     }
 
     /// Reads the rest of the open file, and of those that rotation has put in its place.
-    async fn catch_up(&mut self, current: &mut Option<(File, u64)>) -> io::Result<()> {
+    async fn catch_up(&mut self, current: &mut Option<(LogFile, u64)>) -> io::Result<()> {
         loop {
             let next = match current {
                 Some((file, offset)) => {
@@ -247,16 +248,19 @@ impl Reader {
         }
     }
 
-    async fn read_rest(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
+    async fn read_rest(&mut self, file: &LogFile, offset: &mut u64) -> io::Result<()> {
         // One that an older shim has emptied.
-        if file.metadata()?.len() < *offset {
+        if !file.is_packed() && file.file().metadata()?.len() < *offset {
             *offset = 0;
             self.partial.clear();
         }
         self.read_to_end(file, offset).await
     }
 
-    async fn read_to_end(&mut self, file: &File, offset: &mut u64) -> io::Result<()> {
+    async fn read_to_end(&mut self, file: &LogFile, offset: &mut u64) -> io::Result<()> {
+        if file.is_packed() {
+            return self.read_packed(file, offset).await;
+        }
         if self.local && *offset == 0 {
             self.partial.clear();
             self.broken = false;
@@ -265,22 +269,58 @@ impl Reader {
         while !self.done {
             let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(*offset));
             let room = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
-            let count = file.read_at(&mut chunk[..room], *offset)?;
+            let count = file.file().read_at(&mut chunk[..room], *offset)?;
             if count == 0 {
                 break;
             }
             *offset += count as u64;
-            match self.local {
-                true => self.push_records(&chunk[..count]),
-                false => self.push(&chunk[..count]),
-            }
-            if self.output.len() >= CHUNK / 2 {
-                self.flush().await;
-            }
-            tokio::task::yield_now().await;
+            self.take(&chunk[..count]).await;
         }
         self.flush().await;
         Ok(())
+    }
+
+    /// Reads a packed file, which is complete: once, from an offset in what is in it.
+    async fn read_packed(&mut self, file: &LogFile, offset: &mut u64) -> io::Result<()> {
+        let start = std::mem::replace(offset, u64::MAX);
+        if start == u64::MAX || self.options.since.is_some_and(|since| packed::is_older(file, since)) {
+            return Ok(());
+        }
+        if start == 0 {
+            self.partial.clear();
+            self.broken = false;
+        }
+        let mut content = packed::content(file);
+        let mut skipped = Ok(0);
+        if start > 0 {
+            skipped = io::copy(&mut (&mut content).take(start), &mut io::sink());
+        }
+        let mut chunk = vec![0; CHUNK];
+        while !self.done && skipped.is_ok() {
+            let count = match content.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => count,
+                // The log goes on behind it.
+                Err(error) => {
+                    packed::complain(&error);
+                    break;
+                }
+            };
+            self.take(&chunk[..count]).await;
+        }
+        self.flush().await;
+        Ok(())
+    }
+
+    async fn take(&mut self, bytes: &[u8]) {
+        match self.local {
+            true => self.push_records(bytes),
+            false => self.push(bytes),
+        }
+        if self.output.len() >= CHUNK / 2 {
+            self.flush().await;
+        }
+        tokio::task::yield_now().await;
     }
 
     fn push(&mut self, mut bytes: &[u8]) {

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use jiff::Timestamp;
+
 /// A longer record can't be one.
 const RECORD_LIMIT: usize = 1024 * 1024;
 
@@ -123,27 +125,33 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The index of the file and the offset in it where the last `lines` lines begin, the newest file taken to be `end` bytes long: it may
-/// be growing.
-pub fn start_of(files: &[File], lines: u64, end: u64) -> io::Result<(usize, u64)> {
-    let mut wanted = lines;
-    for (index, file) in files.iter().enumerate().rev() {
-        let mut end = if index + 1 == files.len() { end } else { file.metadata()?.len() };
-        while let Some((start, ends_line)) = record_before(file, end)? {
-            if ends_line {
-                if wanted == 0 {
-                    return Ok((index, end));
-                }
-                wanted -= 1;
+/// The offset behind the record that precedes the last `wanted` lines of the first `end` bytes, or `None` when they have fewer; then
+/// `wanted` is what is still missing.
+pub fn start_in(file: &File, mut end: u64, wanted: &mut u64) -> io::Result<Option<u64>> {
+    while let Some((start, record)) = record_before(file, end, |record| record.ends_line)? {
+        if record {
+            if *wanted == 0 {
+                return Ok(Some(end));
             }
-            end = start;
+            *wanted -= 1;
         }
+        end = start;
     }
-    Ok((0, 0))
+    Ok(None)
 }
 
-/// Where the record begins that ends at `end`, and whether a line ends with it.
-fn record_before(file: &File, end: u64) -> io::Result<Option<(u64, bool)>> {
+/// When the record was written that ends at `end`.
+pub fn last_time(file: &File, end: u64) -> io::Result<Option<Timestamp>> {
+    let time = record_before(file, end, |record| record.time_ns)?;
+    Ok(time.and_then(|(_, nanoseconds)| Timestamp::from_nanosecond(nanoseconds.into()).ok()))
+}
+
+/// Where the record begins that ends at `end`, and a fact of it.
+fn record_before<T>(
+    file: &File,
+    end: u64,
+    fact: impl FnOnce(&Record<'_>) -> T,
+) -> io::Result<Option<(u64, T)>> {
     let mut length = [0; 4];
     let Some(place) = end.checked_sub(4) else { return Ok(None) };
     file.read_exact_at(&mut length, place)?;
@@ -155,7 +163,7 @@ fn record_before(file: &File, end: u64) -> io::Result<Option<(u64, bool)>> {
     let mut record = vec![0; length + 8];
     file.read_exact_at(&mut record, start)?;
     Ok(match first(&record) {
-        Framed::Whole(message, _) => parse(message).map(|record| (start, record.ends_line)),
+        Framed::Whole(message, _) => parse(message).map(|record| (start, fact(&record))),
         _ => None,
     })
 }
@@ -164,6 +172,8 @@ fn record_before(file: &File, end: u64) -> io::Result<Option<(u64, bool)>> {
 mod tests {
     use std::io::Write as _;
 
+    use super::super::files::LogFile;
+    use super::super::tail;
     use super::*;
 
     const PLAIN: &[u8] =
@@ -190,7 +200,7 @@ mod tests {
         let file = |records: &[&[u8]]| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&records.concat()).unwrap();
-            file
+            LogFile::plain(file)
         };
         let files = [file(&[PLAIN, PLAIN]), file(&[BEGUN, PLAIN, PLAIN])];
         let (plain, begun) = (PLAIN.len() as u64, BEGUN.len() as u64);
@@ -202,7 +212,8 @@ mod tests {
             (4, (0, 0)),
             (9, (0, 0)),
         ] {
-            assert_eq!(start_of(&files, lines, begun + 2 * plain).unwrap(), expected, "tail {lines}");
+            let found = tail::start_of(&files, true, lines, begun + 2 * plain).unwrap();
+            assert_eq!(found, expected, "tail {lines}");
         }
     }
 }

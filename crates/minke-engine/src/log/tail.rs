@@ -4,20 +4,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use super::files::LogFile;
+use super::packed;
+
 const BLOCK: usize = 64 * 1024;
 
 /// What an entry that ends a line has before its stream: `\n` in JSON, then the closing quote.
 const END_OF_LINE: &[u8] = br#"\n","stream":"#;
 
 /// The index of the file and the offset in it where the last `lines` lines begin, the newest file taken to be `end` bytes long: it may
-/// be growing.
-pub fn start_of(files: &[File], lines: u64, end: u64) -> io::Result<(usize, u64)> {
+/// be growing. `local`: they are in that format, else json-file.
+pub fn start_of(files: &[LogFile], local: bool, lines: u64, end: u64) -> io::Result<(usize, u64)> {
     let mut wanted = lines;
     for (index, file) in files.iter().enumerate().rev() {
-        let end = if index + 1 == files.len() { end } else { file.metadata()?.len() };
-        match start_in(file, end, &mut wanted)? {
-            Some(offset) => return Ok((index, offset)),
-            None => continue,
+        let end = if index + 1 == files.len() { end } else { file.file().metadata()?.len() };
+        let start = match (file.is_packed(), local) {
+            (true, _) => packed::start_in(file, local, &mut wanted),
+            (false, true) => super::local::start_in(file.file(), end, &mut wanted)?,
+            (false, false) => start_in(file.file(), end, &mut wanted)?,
+        };
+        if let Some(offset) = start {
+            return Ok((index, offset));
         }
     }
     Ok((0, 0))
@@ -62,34 +69,36 @@ fn last_newline(bytes: &[u8], end: usize) -> Option<usize> {
     bytes[..end.saturating_sub(1)].iter().rposition(|byte| *byte == b'\n')
 }
 
-fn ends_line(entry: &[u8]) -> bool {
+/// Whether a line ends with this entry of a json-file.
+pub fn ends_line(entry: &[u8]) -> bool {
     entry.windows(END_OF_LINE.len()).any(|window| window == END_OF_LINE)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
 
     use super::*;
 
-    fn file(entries: &[(&str, bool)]) -> File {
+    fn file(entries: &[(&str, bool)]) -> LogFile {
         let mut file = tempfile::tempfile().unwrap();
         for (text, ends) in entries {
             let newline = if *ends { "\\n" } else { "" };
             writeln!(file, r#"{{"log":"{text}{newline}","stream":"stdout","time":"2024-01-02T03:04:05Z"}}"#)
                 .unwrap();
         }
-        file
+        LogFile::plain(file)
     }
 
-    fn rest(files: &[File], lines: u64) -> Vec<String> {
-        let end = files.last().unwrap().metadata().unwrap().len();
-        let (index, offset) = start_of(files, lines, end).unwrap();
+    fn rest(files: &[LogFile], lines: u64) -> Vec<String> {
+        let end = files.last().unwrap().file().metadata().unwrap().len();
+        let (index, offset) = start_of(files, false, lines, end).unwrap();
         let mut texts = Vec::new();
         for (number, file) in files.iter().enumerate().skip(index) {
             let from = if number == index { offset } else { 0 };
-            let mut bytes = vec![0; (file.metadata().unwrap().len() - from) as usize];
-            file.read_exact_at(&mut bytes, from).unwrap();
+            let mut bytes = Vec::new();
+            packed::content(file).read_to_end(&mut bytes).unwrap();
+            bytes.drain(..from as usize);
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let value: serde_json::Value = serde_json::from_slice(line).unwrap();
                 texts.push(value["log"].as_str().unwrap().to_owned());

@@ -6,8 +6,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use minke_spec::shim::LogSettings;
+use minke_sys::rotation::Names;
 use minke_sys::{OwnedFd, descriptor};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::{json_line, local_entry};
 use crate::failure::{self, Result};
@@ -38,6 +39,8 @@ pub struct Log {
     path: String,
     max_size: Option<u64>,
     max_file: u32,
+    /// Older files may be packed, by an engine.
+    packs: bool,
     format: Format,
     /// `None` after a failed rotation, until the next attempt.
     file: Option<OwnedFd>,
@@ -45,30 +48,43 @@ pub struct Log {
     /// The begun line of each stream.
     begun: [Vec<u8>; 2],
     buffer: Vec<u8>,
+    /// There is an older file that no engine has been told of.
+    rotated: bool,
 }
 
 impl Log {
     /// Opens the log; `None` if none is wanted.
     pub fn open(settings: LogSettings) -> Result<Option<Self>> {
-        let (path, max_size, max_file, format) = match settings {
+        let (path, max_size, max_file, format, packs) = match settings {
             LogSettings::None => return Ok(None),
-            LogSettings::JsonFile { path, max_size, max_file, attributes } => {
-                (path, max_size, max_file, Format::JsonFile { attributes })
+            LogSettings::JsonFile { path, max_size, max_file, attributes, compress } => {
+                (path, max_size, max_file, Format::JsonFile { attributes }, compress)
             }
-            LogSettings::Local { path, max_size, max_file, attributes } => {
+            LogSettings::Local { path, max_size, max_file, attributes, compress } => {
                 if let Some((folder, _)) = path.rsplit_once('/') {
                     let _ = rustix::fs::mkdir(folder, Mode::from_raw_mode(0o700));
                 }
                 let attributes = local_entry::attributes(&attributes);
-                (path, Some(max_size), max_file, Format::Local { attributes, parts: [None, None] })
+                (path, Some(max_size), max_file, Format::Local { attributes, parts: [None, None] }, compress)
             }
         };
         let words = || format!("error opening the log {path:?}");
         let file = open_file(&path, OFlags::empty()).map_err(failure::setup(words()))?;
         let size = rustix::fs::fstat(&file).map_err(failure::setup(words()))?.st_size as u64;
-        let (begun, buffer) = Default::default();
-        let file = Some(file);
-        Ok(Some(Self { path, max_size, max_file: max_file.max(1), format, file, size, begun, buffer }))
+        let mut log = Self {
+            path,
+            max_size,
+            max_file: max_file.max(1),
+            packs,
+            format,
+            file: None,
+            size,
+            begun: Default::default(),
+            buffer: Vec::new(),
+            rotated: false,
+        };
+        log.take(Some(file));
+        Ok(Some(log))
     }
 
     /// Adds what a stream (0: standard output, 1: standard error) has given; whole lines are in the file afterwards.
@@ -214,22 +230,39 @@ impl Log {
     }
 
     fn rotate(&mut self) {
-        // Emptied under a reader it would be read from the middle: a new one takes its place.
-        if self.max_file == 1 {
-            let _ = rustix::fs::unlink(self.path.as_str());
-        }
-        for number in (1..self.max_file).rev() {
-            let from = if number == 1 { self.path.clone() } else { format!("{}.{}", self.path, number - 1) };
-            let _ = rustix::fs::rename(from.as_str(), format!("{}.{number}", self.path).as_str());
-        }
-        self.file = open_file(&self.path, OFlags::TRUNC).ok();
+        self.names().rotate();
+        self.rotated = self.packs && self.max_file > 1;
+        self.take(open_file(&self.path, OFlags::TRUNC).ok());
         self.size = 0;
+    }
+
+    /// Whether an engine is to be told that there is an older file; says so once.
+    pub fn take_rotated(&mut self) -> bool {
+        core::mem::take(&mut self.rotated)
+    }
+
+    /// Puts a packed file in the place of an older one.
+    pub fn replace(&self, older: &OwnedFd, packed: &str) -> minke_sys::Result<()> {
+        self.names().replace(older, packed)
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names { path: &self.path, files: self.max_file, packs: self.packs }
+    }
+
+    /// The current file is this one. Whoever is given its descriptor by [`Log::place`] has its lock as well: it isn't packed while
+    /// that is open.
+    fn take(&mut self, file: Option<OwnedFd>) {
+        if let (true, Some(file)) = (self.packs, &file) {
+            let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared);
+        }
+        self.file = file;
     }
 
     /// Writes the buffer. What can't be written (a full disk) is lost, but no torn line stays, and the container goes on.
     fn flush(&mut self) {
         if self.file.is_none() {
-            self.file = open_file(&self.path, OFlags::empty()).ok();
+            self.take(open_file(&self.path, OFlags::empty()).ok());
         }
         if let Some(file) = &self.file {
             let mut written = self.buffer.len();
@@ -293,7 +326,8 @@ mod tests {
         fn log(&self, max_size: Option<u64>, max_file: u32, attributes: Option<&str>) -> Log {
             let path = self.0.join("x-json.log").to_str().unwrap().to_owned();
             let attributes = attributes.map(str::to_owned);
-            Log::open(LogSettings::JsonFile { path, max_size, max_file, attributes }).unwrap().unwrap()
+            let settings = LogSettings::JsonFile { path, max_size, max_file, attributes, compress: false };
+            Log::open(settings).unwrap().unwrap()
         }
 
         fn read(&self, name: &str) -> String {

@@ -89,6 +89,8 @@ struct Shim {
     unknown: Vec<kernel::Ended>,
     buffer: Vec<u8>,
     version: String,
+    /// An engine has been told of a rotated log, and hasn't asked for more.
+    rotation_told: bool,
     /// Nothing can be started any more; gone when the replies are sent.
     failed: bool,
 }
@@ -115,6 +117,7 @@ impl Shim {
             unknown: Vec::new(),
             buffer: Vec::new(),
             version: version.into(),
+            rotation_told: false,
             failed: false,
         })
     }
@@ -136,6 +139,19 @@ impl Shim {
                 }
             }
             self.end_drained_execs();
+            self.tell_rotation();
+        }
+    }
+
+    /// Tells of a rotated log, but never more often than engines take note of.
+    fn tell_rotation(&mut self) {
+        if self.rotation_told {
+            return;
+        }
+        let log = process::find(&mut self.processes, INIT).and_then(|init| init.session.log());
+        if log.is_some_and(log::Log::take_rotated) {
+            self.rotation_told = true;
+            self.engines.tell(&Event::LogRotated);
         }
     }
 

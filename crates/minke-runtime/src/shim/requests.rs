@@ -61,6 +61,13 @@ impl Shim {
                 self.resize(exec_id.as_deref(), rows, columns).map(|()| Reply::Ok)
             }
             Request::Continue => self.go().map(|()| Reply::Ok),
+            Request::WatchLog => {
+                self.rotation_told = false;
+                Ok(Reply::Ok)
+            }
+            Request::ReplaceLog { packed } => {
+                self.replace_log(descriptors.pop(), &packed).map(|()| Reply::Ok)
+            }
         };
         self.engines.reply(asked, reply.unwrap_or_else(Reply::Error), None);
     }
@@ -148,6 +155,13 @@ impl Shim {
             true => Ok(()),
             false => Err(failure::plain(ErrorCode::Other, "the client is gone")),
         }
+    }
+
+    fn replace_log(&mut self, older: Option<OwnedFd>, packed: &str) -> Result<()> {
+        let older = older.ok_or_else(|| failure::plain(ErrorCode::Other, "no file was given"))?;
+        let init = process::find(&mut self.processes, INIT).ok_or_else(not_running)?;
+        let log = init.session.log().ok_or_else(not_running)?;
+        log.replace(&older, packed).map_err(failure::other("error replacing a file of the log"))
     }
 
     fn resize(&mut self, exec_id: Option<&str>, rows: u16, columns: u16) -> Result<()> {

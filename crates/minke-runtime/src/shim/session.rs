@@ -197,6 +197,11 @@ impl Session {
         self.forget_gone(epoll);
     }
 
+    /// The log, while it is written to.
+    pub fn log(&mut self) -> Option<&mut Log> {
+        self.log.as_mut()
+    }
+
     /// Reads from the process, if every client has room.
     pub fn pump_output(&mut self, stream: usize, buffer: &mut [u8], epoll: &Epoll) {
         self.wait_for_flow(stream);

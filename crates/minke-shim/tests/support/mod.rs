@@ -226,6 +226,7 @@ impl Container {
             max_size: None,
             max_file: 1,
             attributes: None,
+            compress: false,
         };
         Self {
             directory,
