@@ -235,6 +235,65 @@ pub struct StartRequest {
     pub attach: Vec<AttachRequest>,
     /// The binds of [`StartPlan::mounts`], by their number, whose source comes as a descriptor of a detached mount.
     pub sources: Vec<u32>,
+    /// Programs of the host to run on the way and at the end; mostly none.
+    pub hooks: Vec<Hook>,
+    /// Where hooks find the container's configuration: a folder with `config.json`, and with a folder `rootfs`, at which the root is
+    /// attached until it is `/`. Empty without hooks.
+    pub bundle: String,
+}
+
+/// A program that is run beside a container (OCI runtime specification, config.md "POSIX-platform Hooks").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// When.
+    pub stage: HookStage,
+    /// The program, an absolute path.
+    pub path: String,
+    /// Its arguments, its name first; empty: its path.
+    pub args: Vec<String>,
+    /// Its variables; without them, a usual `PATH`.
+    pub env: Option<Vec<String>>,
+    /// Seconds until it is killed, which is a failure; 0: never.
+    pub timeout_s: u32,
+}
+
+/// When a hook is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HookStage {
+    /// As [`HookStage::CreateRuntime`], before those.
+    Prestart,
+    /// In the host's namespaces, when the container's and its mounts are there.
+    CreateRuntime,
+    /// In the container's namespaces, before its root is `/`.
+    CreateContainer,
+    /// In the container, just before its program.
+    StartContainer,
+    /// In the host's namespaces, when the program runs.
+    Poststart,
+    /// In the host's namespaces, when the container has ended.
+    Poststop,
+}
+
+impl HookStage {
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+
+    /// The stage of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        use HookStage::*;
+        [Prestart, CreateRuntime, CreateContainer, StartContainer, Poststart, Poststop]
+            .into_iter()
+            .find(|stage| stage.name() == name)
+    }
 }
 
 /// The standard streams of a process.

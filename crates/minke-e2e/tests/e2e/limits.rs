@@ -439,7 +439,6 @@ fn devices_that_vendors_describe_bring_nodes_mounts_and_variables() {
                 "mounts": [{"hostPath": folder.path().join("host.txt"), "containerPath": "/vendor.txt", "options": ["ro", "bind"]}],
                 "additionalGids": [77],
             }},
-            {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/x"}]}},
         ],
     });
     std::fs::write(folder.path().join("vendor.json"), description.to_string()).expect("a file");
@@ -460,14 +459,86 @@ fn devices_that_vendors_describe_bring_nodes_mounts_and_variables() {
                 125,
                 "CDI device injection failed: unresolvable CDI devices vendor.com/class=none",
             );
-            rig.fails(
-                "run --rm --device vendor.com/class=hooked busybox true",
-                125,
-                "hook createContainer /bin/x",
-            );
             assert_eq!(rig.ok("run --rm --gpus all busybox sh -c 'echo $GPU'"), "all");
             assert_eq!(rig.ok("run --rm --gpus device=1 busybox sh -c 'echo $GPU'"), "one");
             assert_eq!(rig.get("/info").json()["CDISpecDirs"], serde_json::json!([folder]));
+        });
+    }
+}
+
+#[test]
+fn devices_that_vendors_describe_bring_hooks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().to_str().expect("a name in ASCII");
+    let hook = |stage: &str, script: &str| {
+        let script =
+            format!("state=$(cat); echo $state >{out}/{stage}; echo {stage} >>{out}/order; {script}");
+        serde_json::json!({"hookName": stage, "path": "/bin/sh", "args": ["sh", "-c", script]})
+    };
+    // In the container's mount namespace the root is where the configuration says, and nothing of it is to be seen on the host.
+    let made = r#"bundle=${state#*bundle\":\"}; bundle=${bundle%%\"*}; grep -q "$PWD\"" $bundle/config.json && echo made >made-by-hook"#;
+    let started = serde_json::json!({
+        "hookName": "startContainer", "path": "/bin/busybox", "args": ["sh", "-c", "echo $A >/started-by-hook"], "env": ["A=started"],
+    });
+    let failing = serde_json::json!({
+        "hookName": "prestart", "path": "/bin/sh", "args": ["sh", "-c", "echo no such card >&2; exit 3"],
+    });
+    let slow = serde_json::json!({"hookName": "createContainer", "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1});
+    let hooks = serde_json::json!([
+        hook("createRuntime", ""),
+        hook("createContainer", made),
+        started,
+        hook("poststart", ""),
+        hook("poststop", "exit 1"),
+    ]);
+    let absent = serde_json::json!({"hookName": "poststart", "path": "/does/not/exist"});
+    let description = serde_json::json!({
+        "cdiVersion": "0.7.0",
+        "kind": "vendor.com/card",
+        "devices": [
+            {"name": "hooked", "containerEdits": {"intelRdt": {"closID": "x"}, "hooks": hooks}},
+            {"name": "failing", "containerEdits": {"hooks": [failing, hook("poststop", "")]}},
+            {"name": "slow", "containerEdits": {"hooks": [slow]}},
+            {"name": "absent", "containerEdits": {"hooks": [absent]}},
+        ],
+    });
+    std::fs::write(folder.path().join("vendor.json"), description.to_string()).expect("a file");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    for client in [Client::Minke, Client::Docker] {
+        Rig::run(client, &["--cdi-spec-dir", out], |rig| {
+            let _ = std::fs::remove_file(folder.path().join("order"));
+            let line =
+                "run --name one --device vendor.com/card=hooked busybox cat /made-by-hook /started-by-hook";
+            assert_eq!(rig.ok(line), "made\nstarted");
+            assert_eq!(
+                read("order").split_whitespace().collect::<Vec<_>>(),
+                ["createRuntime", "createContainer", "poststart", "poststop"]
+            );
+            let id = rig.inspect("one")["Id"].as_str().expect("an id").to_owned();
+            for (stage, status) in [
+                ("createRuntime", "creating"),
+                ("createContainer", "creating"),
+                ("poststart", "running"),
+                ("poststop", "stopped"),
+            ] {
+                let state: serde_json::Value = serde_json::from_str(&read(stage)).expect("a state");
+                assert_eq!(
+                    (&state["id"], &state["status"]),
+                    (&id.as_str().into(), &status.into()),
+                    "{stage}"
+                );
+                assert_eq!(state["pid"].as_i64().is_some(), stage != "poststop");
+            }
+            assert_eq!(rig.ok("start -a one"), "made\nstarted", "at every start");
+            let failed = "error running prestart hook #0: exit status 3, output: no such card";
+            rig.fails("run --rm --device vendor.com/card=failing busybox true", 125, failed);
+            rig.fails(
+                "run --rm --device vendor.com/card=slow busybox true",
+                125,
+                "/bin/sleep took longer than 1 s",
+            );
+            let absent = "error running poststart hook #0: exit status 127, output: /does/not/exist: no such file or directory";
+            rig.fails("run --rm --device vendor.com/card=absent busybox sleep 1000", 127, absent);
         });
     }
 }

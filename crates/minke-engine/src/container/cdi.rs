@@ -1,5 +1,5 @@
 //! Devices that vendors describe in files (Container Device Interface, SPEC.md): found by name, and what they add to a container.
-//! Hooks, resctrl groups and network devices of a description aren't served: such a device is refused, never given by half.
+//! Network devices of a description aren't served: such a device is refused, never given by half.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +10,7 @@ use minke_api::container::DeviceRequest;
 use minke_model::cdi::{DeviceName, check_kind};
 use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_spec::docker::{BindMount, Device, MountSettings, ProcessUser, Writability};
+use minke_spec::shim::{Hook, HookStage};
 use serde::Deserialize;
 
 use super::devices::words;
@@ -31,6 +32,8 @@ pub struct Injected {
     pub mounts: Vec<MountSettings>,
     /// Groups of the process.
     pub groups: Vec<u32>,
+    /// Programs that are run beside it.
+    pub hooks: Vec<Hook>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,7 +65,7 @@ struct Edits {
     env: Vec<String>,
     device_nodes: Vec<Node>,
     mounts: Vec<MountSpec>,
-    hooks: Vec<Hook>,
+    hooks: Vec<HookSpec>,
     #[serde(alias = "additionalGIDs")]
     additional_gids: Vec<u32>,
     intel_rdt: Option<serde_json::Value>,
@@ -94,12 +97,14 @@ struct MountSpec {
     options: Vec<String>,
 }
 
-/// Only what an error says of it.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Hook {
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct HookSpec {
     hook_name: String,
     path: String,
+    args: Vec<String>,
+    env: Vec<String>,
+    timeout: Option<i64>,
 }
 
 /// A device: its description, and which one there.
@@ -253,16 +258,17 @@ fn parse(text: &str, yaml: bool) -> Result<Spec> {
 
 impl Injected {
     fn add(&mut self, name: &str, edits: &Edits, user: &ProcessUser) -> Result<()> {
-        if let Some(hook) = edits.hooks.first() {
-            return Err(failed(&format!(
-                "{name} has the hook {} {}, and minke runs no hooks: describe the device without (nvidia-ctk cdi generate --disable-hook=all)",
-                hook.hook_name, hook.path
-            )));
+        if !edits.net_devices.is_empty() {
+            return Err(failed(&format!("{name} asks for netDevices, which minke does not serve")));
         }
-        if edits.intel_rdt.is_some() || !edits.net_devices.is_empty() {
-            return Err(failed(&format!(
-                "{name} asks for intelRdt or netDevices, which minke does not serve"
-            )));
+        if edits.intel_rdt.is_some() {
+            tracing::warn!(
+                device = name,
+                "its intelRdt is ignored: the container shares the host's resctrl groups"
+            );
+        }
+        for described in &edits.hooks {
+            self.hooks.push(hook(described).map_err(|reason| failed(&format!("{name}: {reason}")))?);
         }
         self.env.extend(edits.env.iter().cloned());
         for described in &edits.device_nodes {
@@ -272,6 +278,29 @@ impl Injected {
         self.groups.extend(edits.additional_gids.iter().copied().filter(|group| *group != 0));
         Ok(())
     }
+}
+
+fn hook(described: &HookSpec) -> Result<Hook, String> {
+    let stage = HookStage::parse(&described.hook_name)
+        .ok_or_else(|| format!("invalid hook name {:?}", described.hook_name))?;
+    if !described.path.starts_with('/') {
+        return Err(format!("invalid hook {}: path {:?} is not absolute", stage.name(), described.path));
+    }
+    if let Some(entry) = described.env.iter().find(|entry| !entry.contains('=')) {
+        return Err(format!("invalid hook {}: invalid environment variable {entry:?}", stage.name()));
+    }
+    let timeout_s = match described.timeout {
+        None => 0,
+        Some(seconds) => u32::try_from(seconds)
+            .map_err(|_| format!("invalid hook {}: invalid timeout {seconds}", stage.name()))?,
+    };
+    Ok(Hook {
+        stage,
+        path: described.path.clone(),
+        args: described.args.clone(),
+        env: (!described.env.is_empty()).then(|| described.env.clone()),
+        timeout_s,
+    })
 }
 
 /// A node as described; what isn't is as on the host.
@@ -349,7 +378,9 @@ mod tests {
         "cdiVersion": "0.6.0", "kind": "vendor.com/net",
         "devices": [
             {"name": "a", "containerEdits": {"deviceNodes": [{"path": "/dev/a", "type": "c", "major": 9, "minor": 1, "permissions": "r"}]}},
-            {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/x"}]}}
+            {"name": "hooked", "containerEdits": {"intelRdt": {"closID": "x"}, "hooks": [{"hookName": "createContainer", "path": "/bin/x", "args": ["x", "y"], "timeout": 3}]}},
+            {"name": "wrong", "containerEdits": {"hooks": [{"hookName": "someday", "path": "/bin/x"}]}},
+            {"name": "near", "containerEdits": {"hooks": [{"hookName": "poststop", "path": "bin/x"}]}}
         ],
         "containerEdits": {"env": ["A=1"], "mounts": [{"hostPath": "/h", "containerPath": "/c", "options": ["ro", "bind"]}], "additionalGids": [0, 7]}
     }"#;
@@ -366,6 +397,20 @@ mod tests {
             (device.path.as_str(), device.major, device.minor, device.access.as_str()),
             ("/dev/a", 9, 1, "r")
         );
+    }
+
+    #[test]
+    fn hooks_come_with_the_device() {
+        let names = ["vendor.com/net=hooked".to_owned()];
+        let injected = catalog(JSON, false).inject(&names, &ProcessUser::default()).unwrap();
+        let expected = Hook {
+            stage: HookStage::CreateContainer,
+            path: "/bin/x".into(),
+            args: vec!["x".into(), "y".into()],
+            env: None,
+            timeout_s: 3,
+        };
+        assert_eq!(injected.hooks, [expected]);
     }
 
     #[test]
@@ -393,7 +438,8 @@ mod tests {
             refused("vendor.com/net=b"),
             "CDI device injection failed: unresolvable CDI devices vendor.com/net=b"
         );
-        assert!(refused("vendor.com/net=hooked").contains("the hook createContainer /bin/x"));
+        assert!(refused("vendor.com/net=wrong").contains("invalid hook name \"someday\""));
+        assert!(refused("vendor.com/net=near").contains("path \"bin/x\" is not absolute"));
         let gpu = DeviceRequest { capabilities: Some(vec![vec!["gpu".into()]]), ..DeviceRequest::default() };
         assert_eq!(
             Catalog::default().names(&[gpu]).unwrap_err().message(),

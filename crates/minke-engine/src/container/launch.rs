@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_spec::docker::{ContainerSettings, MountSettings, ProcessUser};
 use minke_spec::plan::{CgroupPlan, MountStep, StartPlan};
-use minke_spec::shim::{ErrorCode, PROTOCOL, Reply, Request, ShimError, StartRequest, Started, Stdio};
+use minke_spec::shim::{ErrorCode, Hook, PROTOCOL, Reply, Request, ShimError, StartRequest, Started, Stdio};
 use minke_store::RootFs;
 use minke_sys::cgroup::{Group, Write};
 use minke_sys::mount::Extent;
 use minke_sys::overlay::Overlay;
 use minke_sys::rooted::Root;
 
+use super::bundle;
 use super::handle::PendingAttach;
 use super::lifecycle::Exit;
 use super::namespaces::{self, Joined};
@@ -143,7 +144,7 @@ fn prepare(
     if joined.network.is_none() {
         write_network_files(record, &paths)?;
     }
-    let settings = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
+    let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
     let hold = scope::make(shared, record, generation, &settings)?;
@@ -154,6 +155,10 @@ fn prepare(
     let (numbers, sources) = number_given(&plan, given)?;
     let mut request = request(record, generation, &paths, plan, attach)?;
     request.sources = numbers;
+    if !hooks.is_empty() {
+        request.bundle = bundle::write(&paths, &settings, &shared.host.facts)?;
+        request.hooks = hooks;
+    }
     Ok(Prepared { connection, request: Box::new(request), root, sources, hold })
 }
 
@@ -196,6 +201,8 @@ fn request(
         log: log_settings::settings(record, paths)?,
         attach,
         sources: Vec::new(),
+        hooks: Vec::new(),
+        bundle: String::new(),
     })
 }
 
@@ -255,7 +262,7 @@ fn apparmor_profiles(shared: &Shared) -> String {
     }
 }
 
-/// The settings that a run of the container has.
+/// The settings that a run of the container has, and what is run beside it.
 fn container_settings(
     shared: &Shared,
     record: &Record,
@@ -263,11 +270,13 @@ fn container_settings(
     root: &OwnedFd,
     paths: &ContainerPaths,
     (mounts, joined): (Vec<MountSettings>, Joined),
-) -> Result<ContainerSettings> {
+) -> Result<(ContainerSettings, Vec<Hook>)> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
-    let devices = super::devices::of_container(&record.host_config, &shared.options.cdi_spec_dirs, &user)?;
-    settings::of(
+    let mut devices =
+        super::devices::of_container(&record.host_config, &shared.options.cdi_spec_dirs, &user)?;
+    let hooks = std::mem::take(&mut devices.hooks);
+    let settings = settings::of(
         record,
         settings::Start {
             host_devices,
@@ -276,7 +285,8 @@ fn container_settings(
             ..start_of(shared, record, generation, paths, user)
         },
         mounts,
-    )
+    )?;
+    Ok((settings, hooks))
 }
 
 /// Reads a small file below a container's root, wherever its links lead; `None` where there is none.

@@ -20,6 +20,7 @@
 //! | `root`, `files`, `commit` | its files: how they are reached, archives of them, images made of them |
 
 pub mod attach;
+mod bundle;
 mod cdi;
 mod claims;
 mod commit;

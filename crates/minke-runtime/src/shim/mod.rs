@@ -15,6 +15,7 @@ mod detach;
 mod engines;
 mod frame;
 mod guard;
+mod hooks;
 mod json_line;
 mod kill;
 mod local_entry;
@@ -74,6 +75,8 @@ struct Container {
     started_at_ns: u64,
     /// Its end, once it is recorded.
     exited: Option<Exited>,
+    /// What is run beside it.
+    hooks: Option<hooks::Hooks>,
 }
 
 struct Shim {
@@ -345,6 +348,9 @@ impl Shim {
             process.drain_until_ms = None;
             process.phase = Phase::Ended(code);
             process.session.close_streams(&self.epoll);
+        }
+        if let Some(hooks) = &container.hooks {
+            hooks.run_last();
         }
         let record = records::Exit {
             container_id: &container.id,

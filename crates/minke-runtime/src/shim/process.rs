@@ -60,6 +60,8 @@ pub struct Process {
 pub enum Progress {
     /// Nothing to say yet.
     Pending,
+    /// It waits for the hooks to be run, and to be let go.
+    Created,
     /// It waits to be let go.
     Ready,
     /// It has executed its program.
@@ -149,8 +151,9 @@ impl Process {
                     return Progress::Ready;
                 }
                 Ok(Some((Report::Executing, _))) => self.executing = true,
-                // What only a bundle's attendant or filter makes.
-                Ok(Some((Report::Created | Report::Listener, _))) => {}
+                Ok(Some((Report::Created, _))) => return Progress::Created,
+                // What only a bundle's filter makes.
+                Ok(Some((Report::Listener, _))) => {}
                 Ok(Some((Report::Failed(error), _))) => return Progress::Failed(error),
                 Ok(Some((Report::Terminal, None))) | Ok(None) | Err(_) => {
                     self.status_open = false;

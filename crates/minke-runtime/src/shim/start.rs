@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use minke_spec::shim::{
-    AttachRequest, ErrorCode, Event, ExecRequest, Reply, ShimError, StartRequest, Started, Stdio,
+    AttachRequest, ErrorCode, Event, ExecRequest, HookStage, Reply, ShimError, StartRequest, Started, Stdio,
 };
 use minke_sys::epoll;
 use minke_sys::procfs::Procfs;
 use minke_sys::{AsFd, OwnedFd, channel, process as kernel, signal};
 
+use super::hooks::Hooks;
 use super::log::Log;
 use super::process::{self, Asked, Phase, Process, Progress};
 use super::session::{ClientEvent, Session, Settings};
@@ -45,8 +46,10 @@ impl Shim {
         request: StartRequest,
         mut descriptors: Vec<OwnedFd>,
     ) -> Result<()> {
-        let StartRequest { container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources } =
-            request;
+        let StartRequest {
+            container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources, ..
+        } = request;
+        let hooks = Hooks::new(request.hooks, request.bundle, &container_id);
         let oom_score = guard::take();
         plan.process.oom_score_adj = plan.process.oom_score_adj.or(oom_score);
         rustix::process::chdir(runtime_dir.as_str())
@@ -64,6 +67,7 @@ impl Shim {
             root: None,
             started_at_ns: 0,
             exited: None,
+            hooks: None,
         });
         self.listen()?;
         let clients = descriptors.split_off(descriptors.len().saturating_sub(attach.len()));
@@ -77,7 +81,14 @@ impl Shim {
         let (mut session, streams) = Session::new(Settings { stdio, unseen: false, log })
             .map_err(failure::setup("making the standard streams"))?;
         self.attach_all(&mut session, stdio, &attach, clients)?;
-        let launched = enter::launch(&plan, sources, streams, &enter::Alone)?;
+        let attendant: &dyn enter::Attendant = match &hooks {
+            Some(hooks) => hooks,
+            None => &enter::Alone,
+        };
+        let launched = enter::launch(&plan, sources, streams, attendant)?;
+        if let Some(container) = &mut self.container {
+            container.hooks = hooks;
+        }
         self.keep_process(asked, None, session, launched, stdio)?;
         if self.processes.iter().any(|process| process.number == INIT && process.pid().is_some()) {
             self.write_state();
@@ -170,17 +181,48 @@ impl Shim {
         }
         match process.progress() {
             Progress::Pending => {}
+            Progress::Created => match self.run_hooks(&[HookStage::Prestart, HookStage::CreateRuntime]) {
+                Ok(()) => self.go_on(number),
+                Err(error) => self.start_failed(number, Some(error)),
+            },
             Progress::Ready => {
                 let asked = process.asked.take();
                 self.answer_started(number, asked);
             }
-            Progress::Started => {
-                process.phase = Phase::Running;
-                let asked = process.asked.take();
-                self.answer_started(number, asked);
-                self.take_early_end(number);
-            }
+            Progress::Started => self.process_started(number),
             Progress::Failed(error) => self.start_failed(number, Some(error)),
+        }
+    }
+
+    fn process_started(&mut self, number: u32) {
+        if number == INIT
+            && let Err(error) = self.run_hooks(&[HookStage::Poststart])
+        {
+            return self.start_failed(number, Some(error));
+        }
+        let Some(process) = process::find(&mut self.processes, number) else { return };
+        process.phase = Phase::Running;
+        let asked = process.asked.take();
+        self.answer_started(number, asked);
+        self.take_early_end(number);
+    }
+
+    fn run_hooks(&mut self, stages: &[HookStage]) -> Result<()> {
+        let init = self.processes.iter().find(|process| process.number == INIT);
+        let pid = init.and_then(|init| init.pid()).unwrap_or(0);
+        let hooks = self.container.as_ref().and_then(|container| container.hooks.as_ref());
+        for stage in stages {
+            hooks.map_or(Ok(()), |hooks| hooks.run(*stage, pid))?;
+        }
+        Ok(())
+    }
+
+    /// Lets a process go on that waited for the hooks.
+    fn go_on(&mut self, number: u32) {
+        let Some(process) = process::find(&mut self.processes, number) else { return };
+        if let Err(errno) = process.go() {
+            let error = failure::setup("releasing the container's init")(errno);
+            self.start_failed(number, Some(error));
         }
     }
 
@@ -268,6 +310,9 @@ impl Shim {
         self.listener = None;
         if let Some(container) = &mut self.container {
             container.root = None;
+            if let Some(hooks) = &container.hooks {
+                hooks.run_last();
+            }
             let record = records::Exit {
                 container_id: &container.id,
                 generation: container.generation,

@@ -301,6 +301,8 @@ impl Container {
             log: self.log.clone(),
             attach: clients.iter().map(|(request, _)| request.clone()).collect(),
             sources: Vec::new(),
+            hooks: Vec::new(),
+            bundle: String::new(),
         };
         let mut fds = vec![root.as_fd()];
         fds.extend(clients.iter().map(|(_, fd)| *fd));
