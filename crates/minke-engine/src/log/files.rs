@@ -227,9 +227,9 @@ fn open(path: &Path, place: usize) -> io::Result<Option<LogFile>> {
     let file = LogFile { file, packed };
     if !packed {
         // Where files can't be locked, none is packed either.
-        match rustix::fs::flock(&file.file, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(_) | Ok(()) => {}
+        let locked = rustix::fs::flock(&file.file, FlockOperation::NonBlockingLockShared);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Ok(None);
         }
     }
     Ok((!file.is_gone()?).then_some(file))
