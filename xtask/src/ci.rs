@@ -50,12 +50,19 @@ impl Steps {
     }
 }
 
-/// The tests of every crate but the end-to-end ones: by nextest where it is installed.
+/// The tests of every crate but the end-to-end ones: by nextest where it is installed. Some mount, make namespaces and give
+/// files away, so all run as root; what is built is built as the caller.
 fn unit_tests() -> Result<()> {
     let words = ["--workspace", "--exclude", "minke-e2e", "--locked"];
     let runner: &[&str] =
         if has("nextest") { &["nextest", "run", "--no-fail-fast", "--retries", "1"] } else { &["test"] };
-    run::tests(Command::new(run::cargo_program()).args(runner).args(words))
+    let mut command = Command::new(run::cargo_program());
+    command.args(runner).args(words);
+    if !run::is_root() {
+        let (name, value) = run::as_root_runner()?;
+        command.env(name, value);
+    }
+    run::tests(&mut command)
 }
 
 /// Runs a part of cargo that a machine may lack, and says so where it does.

@@ -122,6 +122,18 @@ pub fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// Returns the variable that has cargo run what it built as root, by sudo.
+pub fn as_root_runner() -> Result<(String, String)> {
+    let about = output(Command::new("rustc").arg("-vV"))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    // sudo has a PATH of its own whatever it is told to keep, so env sets it again.
+    Ok((
+        format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_")),
+        format!("sudo --preserve-env -- env PATH={path}:/usr/sbin:/sbin"),
+    ))
+}
+
 /// Tells whether this process is root.
 pub fn is_root() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|text| text.contains("\nUid:\t0\t0\t"))

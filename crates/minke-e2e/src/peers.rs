@@ -27,8 +27,15 @@ pub fn script() -> PathBuf {
 /// Returns the folder with the unpacked packages, after making sure that `peer` is in it.
 pub fn folder(peer: &str) -> PathBuf {
     let folder = target().join("peers");
-    let status =
-        Command::new(script()).arg("fetch").arg(&folder).arg(peer).status().expect("tools/peers starts");
+    // The tests run as root; who calls xtask may be somebody else.
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new(script())
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("--").arg(script());
+        sudo
+    };
+    let status = command.arg("fetch").arg(&folder).arg(peer).status().expect("tools/peers starts");
     assert!(status.success(), "tools/peers fetch {peer} failed");
     folder
 }
