@@ -114,7 +114,7 @@ pub fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
-    command.arg("--preserve-env=PATH,TMPDIR,CARGO_TARGET_DIR").arg("--").arg("env");
+    command.arg("--preserve-env=TMPDIR,CARGO_TARGET_DIR").arg("--").arg("env").arg(path_of_root());
     for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("MINKE_E2E_")) {
         command.arg(format!("{name}={value}"));
     }
@@ -126,12 +126,15 @@ pub fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
 pub fn as_root_runner() -> Result<(String, String)> {
     let about = output(Command::new("rustc").arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    let path = std::env::var("PATH").unwrap_or_default();
-    // sudo has a PATH of its own whatever it is told to keep, so env sets it again.
     Ok((
         format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_")),
-        format!("sudo --preserve-env -- env PATH={path}:/usr/sbin:/sbin"),
+        format!("sudo --preserve-env -- env {}", path_of_root()),
     ))
+}
+
+/// The caller's PATH and root's folders behind it, as a word for `env`: sudo has a PATH of its own, whatever it is told to keep.
+fn path_of_root() -> String {
+    format!("PATH={}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
 /// Tells whether this process is root.

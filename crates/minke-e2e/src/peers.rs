@@ -63,6 +63,26 @@ pub fn docker() -> &'static Path {
     &DOCKER
 }
 
+/// Returns the docker client's major version: a distribution may have an old one.
+pub fn docker_version() -> u32 {
+    static VERSION: LazyLock<u32> = LazyLock::new(|| {
+        let output = Command::new(docker()).arg("--version").output().expect("the docker client runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split(' ').nth(2).and_then(|version| version.split('.').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("a version in {text}"))
+    });
+    *VERSION
+}
+
+/// Tells whether the docker client is so new that ours is compared with it word by word; says so where it isn't.
+pub fn docker_speaks_as_ours(what: &str) -> bool {
+    let new = docker_version() >= 28;
+    if !new {
+        println!("{what}: not compared, since the docker client is of version {} and ours speaks as 28", docker_version());
+    }
+    new
+}
+
 /// Returns the statically linked busybox.
 pub fn busybox() -> &'static Path {
     static BUSYBOX: LazyLock<PathBuf> = LazyLock::new(|| folder("busybox").join("usr/bin/busybox"));

@@ -16,7 +16,7 @@ use crate::http::{self, Response};
 use crate::rootfs::busybox_tar;
 use crate::session::Session;
 use crate::terminal::Terminal;
-use crate::within;
+use crate::{peers, within};
 
 /// Runs a test once for each client of the engine chosen.
 pub fn case(body: impl Fn(&Rig)) {
@@ -43,7 +43,8 @@ fn engine_kind() -> EngineKind {
     }
 }
 
-fn clients() -> Vec<Client> {
+/// Returns the clients that a test is run by.
+pub fn clients() -> Vec<Client> {
     match (engine_kind(), std::env::var("MINKE_E2E_CLIENT").as_deref()) {
         (EngineKind::Dockerd, _) | (_, Ok("docker")) => vec![Client::Docker],
         (_, Ok("minke")) => vec![Client::Minke],
@@ -146,11 +147,12 @@ impl Rig {
         self.kind
     }
 
-    /// Tells whether the engine behaves as Docker `major` and later: ours always does, a dockerd by its version.
+    /// Tells whether engine and client behave as Docker `major` and later: ours always do, Docker's by their versions.
     pub fn is_like(&self, major: u32) -> bool {
         let version = self.get("/version").json()["Version"].as_str().unwrap_or_default().to_string();
         let found: Option<u32> = version.split('.').next().and_then(|number| number.parse().ok());
-        self.kind == EngineKind::Minke || found.is_some_and(|found| found >= major)
+        let engine = self.kind == EngineKind::Minke || found.is_some_and(|found| found >= major);
+        engine && (self.client == Client::Minke || peers::docker_version() >= major)
     }
 
     /// Tells which client `ok`, `cli`, `spawn` and `terminal` use.

@@ -90,8 +90,12 @@ fn a_killed_shim_leaves_an_attached_run_its_code() {
         for flag in ["", "--rm "] {
             let run = rig.spawn(&format!("run {flag}--name one busybox sh -c 'echo up; sleep 1000'"));
             run.expect("up");
-            let init = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid") as i32;
-            process::signal(process::parent(init).expect("a shim"), rustix::process::Signal::KILL);
+            // What it prints may arrive before the engine has heard that it runs.
+            let shim = within(20, "a shim", || {
+                let init = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid") as i32;
+                (init > 0).then(|| process::parent(init)).flatten()
+            });
+            process::signal(shim, rustix::process::Signal::KILL);
             let output = run.wait();
             assert!([137, 255].contains(&output.code), "{flag}{}: {}", output.code, output.stderr);
             rig.cli("rm -f one");

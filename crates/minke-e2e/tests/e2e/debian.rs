@@ -39,7 +39,24 @@ fn source() -> (String, String) {
 fn build(folder: &std::path::Path, mirror: &str, release: &str, tar: &PathBuf) {
     let scratch = tempfile::tempdir().expect("a folder");
     let root = scratch.path().join("root");
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    // It loads by wget, which is beside it where the machine has none.
+    let programs = scratch.path().join("bin");
+    std::fs::create_dir(&programs).expect("a folder");
+    let wget = folder.join("usr/bin/wget");
+    if wget.exists() {
+        let script = format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH={0}/usr/lib/x86_64-linux-gnu exec {0}/usr/bin/wget \"$@\"\n",
+            folder.display()
+        );
+        let file = programs.join("wget");
+        std::fs::write(&file, script).expect("a script");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    }
+    let path = format!(
+        "{}:{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default(),
+        programs.display()
+    );
     let mut debootstrap = Command::new("sh");
     debootstrap
         .arg(folder.join("usr/sbin/debootstrap"))

@@ -30,6 +30,11 @@ fn names(tar: &[u8]) -> BTreeMap<String, char> {
     named.collect()
 }
 
+/// How it is said that a file isn't in a container; `rest` are a newer client's last words.
+fn not_there(rig: &Rig, rest: &str) -> String {
+    if rig.is_like(23) { format!("Could not find the file {rest}").trim_end().to_string() } else { "No such container:path: cc:".into() }
+}
+
 #[test]
 fn cp_copies_out_by_docker_s_rules() {
     case(|rig| {
@@ -59,7 +64,7 @@ fn cp_copies_out_by_docker_s_rules() {
         let fails = |from: &str, to: &str, words: &str| {
             rig.fails(&format!("cp {from} {}", at(to).display()), 1, words);
         };
-        fails("cc:/nope", "x", "Could not find the file /nope in container cc");
+        fails("cc:/nope", "x", not_there(rig, "/nope in container cc").as_str());
         fails("cc:/src", "one", "cannot copy directory");
         fails("cc:/src/one", "gone/", "no such directory");
         fails("cc:/src/one", "gone/x", "does not exist");
@@ -95,7 +100,7 @@ fn cp_copies_in_by_docker_s_rules() {
         let fails = |from: &str, to: &str, words: &str| rig.fails(&format!("cp {} {to}", at(from)), 1, words);
         fails("deep", "cc:/src/one", "cannot copy directory");
         fails("file", "cc:/nope/", "no such directory");
-        fails("file", "cc:/nope/x", "Could not find the file /nope in container cc");
+        fails("file", "cc:/nope/x", not_there(rig, "/nope in container cc").as_str());
         fails("missing", "cc:/", "no such file or directory");
         fails("file", "cc:/dev/null", "must be a directory or a regular file: got a device");
         std::fs::create_dir(local.join("one")).unwrap();
@@ -199,14 +204,14 @@ fn no_link_leads_cp_out_of_the_container() {
             rig.fails(
                 &format!("cp cc:{link}/secret {}/stolen", rig.scratch().display()),
                 1,
-                "Could not find the file",
+                &not_there(rig, ""),
             );
-            rig.fails(&format!("cp {} cc:{link}/planted", secret.display()), 1, "Could not find the file");
+            rig.fails(&format!("cp {} cc:{link}/planted", secret.display()), 1, &not_there(rig, ""));
         }
         rig.fails(
             &format!("cp cc:/proc/1/environ {}/stolen", rig.scratch().display()),
             1,
-            "Could not find the file",
+            &not_there(rig, ""),
         );
         assert!(!rig.scratch().join("planted").exists() && !rig.scratch().join("stolen").exists());
         // A tree that a container swaps for a link while it is walked: what is read is the container's.

@@ -124,3 +124,11 @@ fn settings_come_from_a_file() {
         assert_eq!(rig.get("/info").json()["Labels"][0], "a=b");
     });
 }
+
+#[test]
+fn a_container_may_open_as_many_files_as_the_engines_caller() {
+    let few = "ulimit -Hn 3000; ulimit -Sn 600; exec \"$@\"";
+    Rig::run_inside(Client::Minke, &["sh", "-c", few, "sh"], &[], |rig| {
+        assert_eq!(rig.ok("run --rm busybox sh -c 'ulimit -Sn; ulimit -Hn'"), "3000\n3000");
+    });
+}

@@ -202,7 +202,9 @@ fn space_is_summed_up_and_listed() {
             line[kind.len()..].split_whitespace().map(str::to_string).collect::<Vec<_>>()
         };
         assert_eq!(row("Images")[..2], ["2", "1"]);
-        assert_eq!(row("Images")[3], "5kB", "{lines}");
+        if rig.is_like(25) {
+            assert_eq!(row("Images")[3], "5kB", "{lines}");
+        }
         assert_eq!(row("Containers"), ["1", "0", "3kB", "3kB", "(100%)"]);
         assert_eq!(row("Local Volumes"), ["2", "1", "7kB", "0B", "(0%)"]);
         assert_eq!(row("Build Cache")[..2], ["0", "0"]);

@@ -16,9 +16,10 @@ fn a_volume_is_made_described_listed_and_removed() {
         let made = rig.ok("volume create");
         assert!(made.len() == 64 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
         let found = rig.get("/volumes/data").json();
+        let (none, empty) = (json!(null), json!({})); // an older client sends no options as an empty map
         assert_eq!(
             (&found["Name"], &found["Driver"], &found["Scope"], &found["Options"]),
-            (&json!("data"), &json!("local"), &json!("local"), &json!(null)),
+            (&json!("data"), &json!("local"), &json!("local"), if rig.is_like(23) { &none } else { &empty }),
         );
         assert_eq!(found["Labels"], json!({"tier": "db"}));
         let place = found["Mountpoint"].as_str().expect("a mount point");

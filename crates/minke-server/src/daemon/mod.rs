@@ -12,6 +12,7 @@ use clap::Parser as _;
 pub use minke_engine::Build;
 use minke_engine::{Engine, EngineOptions};
 use minke_model::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use config::{Flags, Places, Settings, TlsFiles};
@@ -59,6 +60,7 @@ fn run(flags: Flags, places: &Places, embedded: Embedded) -> Result<()> {
         return Ok(());
     }
     start_logging(&settings);
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -68,6 +70,15 @@ fn run(flags: Flags, places: &Places, embedded: Embedded) -> Result<()> {
     let result = runtime.block_on(serve(settings, embedded));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
+}
+
+/// Allows as many open files as the caller may: what a shell is content with is too few for an engine, and for the containers
+/// that don't say how many they want. Docker's engine does the same.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "can't allow more open files");
+    }
 }
 
 fn start_logging(settings: &Settings) {
