@@ -78,7 +78,10 @@ pub fn docker_version() -> u32 {
 pub fn docker_speaks_as_ours(what: &str) -> bool {
     let new = docker_version() >= 28;
     if !new {
-        println!("{what}: not compared, since the docker client is of version {} and ours speaks as 28", docker_version());
+        println!(
+            "{what}: not compared, since the docker client is of version {} and ours speaks as 28",
+            docker_version()
+        );
     }
     new
 }

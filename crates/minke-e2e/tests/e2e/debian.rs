@@ -52,11 +52,8 @@ fn build(folder: &std::path::Path, mirror: &str, release: &str, tar: &PathBuf) {
         std::fs::write(&file, script).expect("a script");
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
     }
-    let path = format!(
-        "{}:{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default(),
-        programs.display()
-    );
+    let path =
+        format!("{}:{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default(), programs.display());
     let mut debootstrap = Command::new("sh");
     debootstrap
         .arg(folder.join("usr/sbin/debootstrap"))

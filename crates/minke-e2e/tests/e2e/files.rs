@@ -32,7 +32,11 @@ fn names(tar: &[u8]) -> BTreeMap<String, char> {
 
 /// How it is said that a file isn't in a container; `rest` are a newer client's last words.
 fn not_there(rig: &Rig, rest: &str) -> String {
-    if rig.is_like(23) { format!("Could not find the file {rest}").trim_end().to_string() } else { "No such container:path: cc:".into() }
+    if rig.is_like(23) {
+        format!("Could not find the file {rest}").trim_end().to_string()
+    } else {
+        "No such container:path: cc:".into()
+    }
 }
 
 #[test]
