@@ -27,6 +27,7 @@ use crate::exec::Execs;
 use crate::host::Host;
 use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
+use crate::remap::Remap;
 use crate::volume::Volumes;
 
 /// How long an engine waits for the data root of one that has just been killed.
@@ -64,6 +65,8 @@ pub struct Shared {
     pub filters: ProgramCache,
     /// The shim's program.
     pub shim: ShimImage,
+    /// The user namespaces of containers, if they have any.
+    pub remap: Option<Remap>,
     /// Where the control groups of containers and shims are.
     pub place: Place,
     /// Runs in which the kernel has killed for want of memory, by container and generation: with systemd's driver only.
@@ -132,8 +135,14 @@ impl Engine {
 }
 
 impl Shared {
-    fn open(options: EngineOptions) -> Result<Self> {
+    fn open(mut options: EngineOptions) -> Result<Self> {
         make_root(&options.data_root, 0o711)?;
+        if let Some(map) = &options.userns_remap {
+            // As Docker has it: volumes belong to the host's ids, which another map would give to nobody.
+            let (uid, gid) = map.root();
+            options.data_root.push(format!("{uid}.{gid}"));
+            make_root(&options.data_root, 0o711)?;
+        }
         make_root(&options.exec_root, 0o711)?;
         make_root(&options.data_root.join("containers"), 0o710)?;
         make_root(&options.exec_root.join("containers"), 0o700)?;
@@ -151,6 +160,8 @@ impl Shared {
         };
         let store = Store::open(&options.data_root, store_options)?;
         let shim = ShimImage::new(options.shim, &options.exec_root).context("preparing the shim")?;
+        let remap = options.userns_remap.clone();
+        let remap = remap.map(|map| Remap::new(map, &shim, &options.data_root)).transpose()?;
         let place = Place::make(&host, &options, &shim)?;
         let enforceable = Enforceable::probe(&host, &host.group(place.shims()));
         crate::realtime::give(&host, place.parent(), &options.realtime)?;
@@ -158,7 +169,7 @@ impl Shared {
             id: engine_id(&store)?,
             starts: Turnstile::new(host.found.processors),
             host,
-            volumes: Volumes::open(&store)?,
+            volumes: Volumes::open(&store, remap.as_ref().map(|remap| remap.map().root()))?,
             store,
             containers: Registry::default(),
             execs: Execs::default(),
@@ -166,6 +177,7 @@ impl Shared {
             events: Events::default(),
             filters: ProgramCache::default(),
             shim,
+            remap,
             place,
             oom_kills: Mutex::default(),
             samples: Samples::default(),
@@ -189,6 +201,11 @@ impl Shared {
     pub fn security_defaults(&self) -> Defaults<'_> {
         let seccomp_profile = &self.options.seccomp_profile;
         Defaults { no_new_privileges: self.options.no_new_privileges, seccomp_profile }
+    }
+
+    /// The user namespaces of containers, for one that gets one.
+    pub fn remap_of(&self, record: &Record) -> Option<&Remap> {
+        self.remap.as_ref().filter(|_| record.host_config.userns_mode != "host")
     }
 
     /// The files of a container.

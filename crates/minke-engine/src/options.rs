@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use minke_model::idmap::IdMap;
 use minke_model::ulimit::Ulimit;
 
 use crate::place::CgroupDriver;
@@ -49,6 +50,8 @@ pub struct EngineOptions {
     pub default_ipc_mode: String,
     /// The cgroup namespace of containers that choose none; empty: as the host's control groups are.
     pub default_cgroupns_mode: String,
+    /// Containers get user namespaces with this map; what is kept for them is in a folder of its own below the data root.
+    pub userns_remap: Option<IdMap>,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

@@ -133,7 +133,7 @@ impl Engine {
             swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "minke-shim".into(),
-            security_options: security_options(host.found.seccomp, host.cgroup2()),
+            security_options: security_options(host.found.seccomp, host.cgroup2(), shared.remap.is_some()),
             cdi_spec_dirs: Some(
                 shared.options.cdi_spec_dirs.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             ),
@@ -239,10 +239,13 @@ fn architecture(machine: &str) -> &str {
     }
 }
 
-fn security_options(seccomp: bool, cgroup2: bool) -> Vec<String> {
+fn security_options(seccomp: bool, cgroup2: bool, remapped: bool) -> Vec<String> {
     let mut options = Vec::new();
     if seccomp {
         options.push("name=seccomp,profile=builtin".to_owned());
+    }
+    if remapped {
+        options.push("name=userns".to_owned());
     }
     if cgroup2 {
         options.push("name=cgroupns".to_owned());

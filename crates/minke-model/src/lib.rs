@@ -5,6 +5,7 @@ pub mod digest;
 pub mod duration;
 pub mod env;
 pub mod error;
+pub mod idmap;
 pub mod image;
 pub mod mount;
 pub mod platform;

@@ -37,6 +37,22 @@ pub fn set_uid(uid: u32) -> Result<()> {
     unsafe { call!(k::__NR_setresuid, uid, uid, uid) }.map(|_| ())
 }
 
+/// Lets the calling thread alone make files as this user and group, with all the capabilities that it had.
+///
+/// A file system whose ids are mapped takes new files only from who is mapped.
+pub fn make_files_as(uid: u32, gid: u32) -> Result<()> {
+    let (effective, permitted, inheritable) = capabilities()?;
+    for (number, id) in [(k::__NR_setfsgid, gid), (k::__NR_setfsuid, uid)] {
+        // SAFETY: no memory arguments. The calls tell only who it was before; a second one tells whether the first has worked.
+        let now = unsafe { call!(number, id).and_then(|_| call!(number, -1isize)) }?;
+        if now as u32 != id {
+            return Err(Errno::PERM);
+        }
+    }
+    // Root's rights over files have gone with root.
+    set_capabilities(effective, permitted, inheritable)
+}
+
 /// Keeps the permitted capabilities over the next change from root to another user.
 pub fn keep_capabilities(keep: bool) -> Result<()> {
     prctl(PR_SET_KEEPCAPS, usize::from(keep), 0).map(|_| ())

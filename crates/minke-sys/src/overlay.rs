@@ -3,12 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use crate::mount::{Context, Extent};
+use crate::mount::{Change, Context, Extent};
 use crate::{Errno, Result, descriptor};
 
 /// What is put together.
@@ -22,6 +23,17 @@ pub struct Overlay {
     pub volatile: bool,
     /// `MOUNT_ATTR_*` bits of the mount.
     pub attributes: u64,
+    /// The map that applies to every layer (Linux 5.19): what is root's on the disk is its root's in the mount.
+    pub id_map: Option<LayerMap>,
+}
+
+/// A map of ids for layers.
+#[derive(Clone, Debug)]
+pub struct LayerMap {
+    /// A user namespace with the map.
+    pub namespace: Arc<OwnedFd>,
+    /// Its root's user and group outside.
+    pub root: (u32, u32),
 }
 
 /// The ways to make one, the newest first.
@@ -29,7 +41,7 @@ pub struct Overlay {
 pub enum Method {
     /// Every layer given by its descriptor (Linux 6.13).
     Descriptors,
-    /// Every layer given by its name in a parameter of its own (Linux 6.7).
+    /// Every layer given by its name in a parameter of its own (Linux 6.7). Knows no maps of ids.
     Names,
     /// mount(2) in a thread with a mount namespace of its own.
     MountCall,
@@ -61,8 +73,29 @@ pub fn mount(overlay: &Overlay) -> io::Result<OwnedFd> {
 
 /// Makes the mount by one method.
 pub fn mount_by(overlay: &Overlay, method: Method) -> io::Result<OwnedFd> {
+    let Some(LayerMap { root: (uid, gid), .. }) = overlay.id_map else { return mount_now(overlay, method) };
+    // The file system makes files of its own in its layers for as long as it is mounted, as who has mounted it; and layers with
+    // a map take files only from who is in the map.
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            crate::credentials::make_files_as(uid, gid)?;
+            mount_now(overlay, method)
+        });
+        worker.join().unwrap_or_else(|_| Err(Errno::IO.into()))
+    })
+}
+
+fn mount_now(overlay: &Overlay, method: Method) -> io::Result<OwnedFd> {
     let mount = match method {
-        Method::Descriptors => by_descriptors(overlay, &Layers::open(overlay)?)?,
+        Method::Descriptors => {
+            let layers = match &overlay.id_map {
+                Some(map) => Layers::open_mapped(overlay, &map.namespace)?,
+                None => Layers::open(overlay)?,
+            };
+            by_descriptors(overlay, &layers)?
+        }
+        // What is attached nowhere has no name.
+        Method::Names if overlay.id_map.is_some() => return Err(Errno::INVAL.into()),
         Method::Names => by_names(overlay, &Layers::open(overlay)?)?,
         Method::MountCall => by_mount_call(overlay)?,
     };
@@ -82,11 +115,41 @@ impl Layers {
         let open = |path: &Path| {
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         };
+        Self::each(overlay, open)
+    }
+
+    /// The layers as mounts of their own, attached nowhere, with the map of ids.
+    fn open_mapped(overlay: &Overlay, namespace: &OwnedFd) -> Result<Self> {
+        let mut upper_mount = None;
+        let open = |path: &Path| {
+            let Some((_, work)) = overlay.upper.as_ref().filter(|(upper, work)| path == upper || path == work)
+            else {
+                return mapped(path, namespace);
+            };
+            // Upper and work must be on one mount.
+            let mount = match &upper_mount {
+                Some(mount) => mount,
+                None => upper_mount.insert(mapped(work.parent().ok_or(Errno::INVAL)?, namespace)?),
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(mount, path.file_name().ok_or(Errno::INVAL)?, flags, Mode::empty())
+        };
+        Self::each(overlay, open)
+    }
+
+    fn each(overlay: &Overlay, mut open: impl FnMut(&Path) -> Result<OwnedFd>) -> Result<Self> {
         let lower = overlay.lower.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
         let upper =
             overlay.upper.as_ref().map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
         Ok(Self { lower, upper })
     }
+}
+
+/// A copy of the mount at a directory, rooted there, with a map of ids.
+pub fn mapped(path: &Path, namespace: &OwnedFd) -> Result<OwnedFd> {
+    let mount = crate::mount::copy_path(path.to_str().ok_or(Errno::INVAL)?, Extent::One)?;
+    crate::mount::change(&mount, Change { idmap: Some(namespace.as_fd()), ..Change::default() })?;
+    Ok(mount)
 }
 
 /// What every overlay of ours is mounted with, whatever the kernel's own defaults.
@@ -162,10 +225,27 @@ fn by_mount_call(overlay: &Overlay) -> Result<OwnedFd> {
             crate::process::unshare(CLONE_FS | u64::from(crate::process::CLONE_NEWNS))?;
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private)?;
+            if let Some(map) = &overlay.id_map {
+                cover_with_mapped(overlay, &map.namespace)?;
+            }
             mount_here(overlay)
         });
         worker.join().unwrap_or(Err(Errno::IO))
     })
+}
+
+/// Puts each layer with its map over itself, where a kernel before 6.15 takes only layers that are attached somewhere.
+fn cover_with_mapped(overlay: &Overlay, namespace: &OwnedFd) -> Result<()> {
+    let above = match &overlay.upper {
+        Some((upper, work)) if upper.parent() == work.parent() => work.parent(),
+        Some(_) => return Err(Errno::INVAL),
+        None => None,
+    };
+    for path in overlay.lower.iter().map(PathBuf::as_path).chain(above) {
+        let mount = mapped(path, namespace)?;
+        crate::mount::attach_at(&mount, path.to_str().ok_or(Errno::INVAL)?)?;
+    }
+    Ok(())
 }
 
 /// Mounts over the first layer, in a mount namespace that nobody else sees, and takes a copy of the mount.
@@ -184,7 +264,7 @@ fn mount_here(overlay: &Overlay) -> Result<OwnedFd> {
     rustix::mount::mount("overlay", target.as_str(), "overlay", MountFlags::empty(), options.as_c_str())?;
     let mount = crate::mount::copy_path(&name, Extent::One)?;
     if overlay.attributes != 0 {
-        crate::mount::change(&mount, crate::mount::Change { set: overlay.attributes, ..Default::default() })?;
+        crate::mount::change(&mount, Change { set: overlay.attributes, ..Change::default() })?;
     }
     Ok(mount)
 }
@@ -230,7 +310,7 @@ mod tests {
                 lower: vec![self.0.join("top"), self.0.join("bottom")],
                 upper: Some((self.0.join("upper"), self.0.join("work"))),
                 volatile,
-                attributes: 0,
+                ..Overlay::default()
             }
         }
     }

@@ -246,9 +246,14 @@ pub fn set_umask(mask: u32) {
 
 /// Sets one resource limit: `RLIMIT_*` number, soft, hard.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    set_rlimit_of(0, resource, soft, hard)
+}
+
+/// Sets a limit of another process; 0: the calling one.
+pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limits = [soft, hard];
     // SAFETY: the kernel reads two u64 there; the old limits may be null.
-    unsafe { call!(k::__NR_prlimit64, 0, resource, limits.as_ptr(), 0) }.map(|_| ())
+    unsafe { call!(k::__NR_prlimit64, pid, resource, limits.as_ptr(), 0) }.map(|_| ())
 }
 
 /// Sets the persona (`PER_*`).

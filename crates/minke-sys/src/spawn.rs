@@ -101,7 +101,7 @@ impl Image {
             environment: &environment,
             failure: 0,
         };
-        run_vforked(job, start.cgroup)
+        run_vforked(job, start.cgroup, start.namespaces)
     }
 }
 
@@ -116,6 +116,8 @@ pub struct Start<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `tasks` files of v1 control groups (open for writing) to enter before the program runs.
     pub v1_tasks: &'a [BorrowedFd<'a>],
+    /// `CLONE_NEW*` bits of the namespaces to be born in.
+    pub namespaces: u64,
 }
 
 /// A program that was started.
@@ -140,12 +142,17 @@ struct Job<'a> {
 
 const STACK_BYTES: usize = 32 * 1024;
 
-fn run_vforked(mut job: Job<'_>, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
+fn run_vforked(
+    mut job: Job<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    namespaces: u64,
+) -> io::Result<Started> {
     let mut stack: Vec<u128> = vec![0; STACK_BYTES / 16];
     let mut pidfd: i32 = -1;
     let arguments = CloneArguments {
         flags: u64::from(k::CLONE_VM | k::CLONE_VFORK | k::CLONE_PIDFD)
             | CLONE_CLEAR_SIGHAND
+            | namespaces
             | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
         pidfd: &raw mut pidfd as u64,
         exit_signal: u64::from(k::SIGCHLD),

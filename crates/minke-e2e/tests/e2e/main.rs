@@ -46,6 +46,7 @@ mod stats;
 mod streams;
 mod systemd;
 mod tls;
+mod userns;
 mod volumes;
 mod websocket;
 mod wishes;

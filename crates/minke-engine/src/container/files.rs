@@ -128,7 +128,8 @@ impl Engine {
     pub async fn container_export(&self, reference: &str) -> Result<ProgressStream> {
         let container = self.shared.containers.resolve(reference)?;
         let (view, access) = root::open(&container).await?;
-        let alone = Tree::new(root::alone(&self.shared, &view.record, &access).await?);
+        let ids = self.shared.remap_of(&view.record).map(|remap| remap.map().clone());
+        let alone = Tree::new(root::alone(&self.shared, &view.record, &access).await?).with_ids(ids);
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let (shared, record) = (self.shared.clone(), view.record.clone());
         tokio::task::spawn_blocking(move || {

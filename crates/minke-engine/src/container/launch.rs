@@ -26,6 +26,7 @@ use super::paths::ContainerPaths;
 use super::record::Record;
 use super::{log_settings, marks, mounts, scope, settings, user};
 use crate::engine::Shared;
+use crate::remap::Remap;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::shim::note::Note;
 use crate::shim::socket;
@@ -137,12 +138,15 @@ fn prepare(
     make_directories(&paths)?;
     let root = mount_root(shared, record)?;
     if generation == 1 {
-        marks::leave(&root)?;
+        match shared.remap_of(record) {
+            Some(remap) => remap.as_root(|| marks::leave(&root))?,
+            None => marks::leave(&root)?,
+        }
     }
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
     let joined = namespaces::join(shared, record)?;
     if joined.network.is_none() {
-        write_network_files(record, &paths)?;
+        write_network_files(shared, record, &paths)?;
     }
     let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
@@ -220,16 +224,29 @@ fn make_directories(paths: &ContainerPaths) -> Result<()> {
 
 /// The container's root as a mount that is attached nowhere.
 pub fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
-    let mount = match shared.store.rootfs(&record.id)? {
-        RootFs::Overlay { lowers, upper, work, volatile } => {
-            let overlay = Overlay { lower: lowers, upper: Some((upper, work)), volatile, attributes: 0 };
-            minke_sys::overlay::mount(&overlay)
+    let files = shared.store.rootfs(&record.id)?;
+    mount_files(files, 0, shared.remap_of(record)).context("error creating overlay mount")
+}
+
+/// Files of the store as a mount that is attached nowhere, with `MOUNT_ATTR_*` bits if it is an overlay.
+pub fn mount_files(files: RootFs, attributes: u64, remap: Option<&Remap>) -> std::io::Result<OwnedFd> {
+    match (files, remap) {
+        (RootFs::Overlay { lowers, upper, work, volatile }, remap) => {
+            minke_sys::overlay::mount(&Overlay {
+                lower: lowers,
+                upper: Some((upper, work)),
+                volatile,
+                attributes,
+                id_map: remap.map(Remap::layers),
+            })
         }
-        RootFs::Directory(path) => {
-            minke_sys::mount::copy_path(&path.to_string_lossy(), Extent::One).map_err(std::io::Error::from)
+        (RootFs::Directory(path), Some(remap)) => {
+            Ok(minke_sys::overlay::mapped(&path, &remap.layers().namespace)?)
         }
-    };
-    mount.context("error creating overlay mount")
+        (RootFs::Directory(path), None) => {
+            Ok(minke_sys::mount::copy_path(&path.to_string_lossy(), Extent::One)?)
+        }
+    }
 }
 
 /// What a start decides, but for the host's devices, which only a privileged container's own start needs.
@@ -247,6 +264,7 @@ pub fn start_of<'a>(
         security: shared.security_defaults(),
         apparmor_profiles: apparmor_profiles(shared),
         joined: Default::default(),
+        users: shared.remap_of(record).map(|remap| remap.settings(None)),
         host_devices: Vec::new(),
         root_path: String::new(),
         ulimits: &shared.options.ulimits,
@@ -272,6 +290,7 @@ fn container_settings(
     (mounts, joined): (Vec<MountSettings>, Joined),
 ) -> Result<(ContainerSettings, Vec<Hook>)> {
     let user = user::resolve(&record.config.user, record.group_add(), root)?;
+    let users = shared.remap_of(record).map(|remap| remap.settings(joined.user.clone()));
     let host_devices = if record.host_config.privileged { super::devices::of_host() } else { Vec::new() };
     let mut devices =
         super::devices::of_container(&record.host_config, &shared.options.cdi_spec_dirs, &user)?;
@@ -282,6 +301,7 @@ fn container_settings(
             host_devices,
             devices,
             joined,
+            users,
             ..start_of(shared, record, generation, paths, user)
         },
         mounts,
@@ -303,7 +323,8 @@ pub fn read_inside(root: &OwnedFd, path: &str, limit: u64) -> Result<Option<Vec<
 }
 
 /// Writes what is bound to /etc/hosts, /etc/hostname and /etc/resolv.conf.
-fn write_network_files(record: &Record, paths: &ContainerPaths) -> Result<()> {
+fn write_network_files(shared: &Shared, record: &Record, paths: &ContainerPaths) -> Result<()> {
+    let owner = shared.remap_of(record).map(|remap| remap.map().root());
     let host = record.host_config.network_mode == "host";
     let files = super::etc::files(record, host)?;
     for (path, text) in [
@@ -314,7 +335,11 @@ fn write_network_files(record: &Record, paths: &ContainerPaths) -> Result<()> {
         let write = || {
             let mut options = File::options();
             let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(path)?;
-            std::io::Write::write_all(&mut file, text.as_bytes())
+            std::io::Write::write_all(&mut file, text.as_bytes())?;
+            match owner {
+                Some((uid, gid)) => std::os::unix::fs::fchown(&file, Some(uid), Some(gid)),
+                None => Ok(()),
+            }
         };
         write().with_context(|| format!("writing {}", path.display()))?;
     }
@@ -359,6 +384,7 @@ fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<i32
             arguments: &["minke-shim", &record.id],
             cgroup: home.v2.as_ref().map(|fd| fd.as_fd()),
             v1_tasks: &tasks,
+            namespaces: 0,
         })
         .context("starting the container's shim")?;
     let pid = started.pid;

@@ -9,10 +9,9 @@ use minke_api::container::Mount;
 use minke_model::mount::check_target;
 use minke_model::{Context as _, Digest, Error, Result};
 use minke_spec::docker::{BindMount, MountSettings, Writability};
-use minke_store::{Keep, RootFs};
+use minke_store::Keep;
 use minke_sys::mount::{self, Extent};
 use minke_sys::mountinfo;
-use minke_sys::overlay::Overlay;
 use minke_sys::rooted::Root;
 use rustix::fs::{Mode, OFlags};
 
@@ -139,7 +138,10 @@ pub fn prepare(shared: &Shared, record: &Record, generation: u64) -> Result<Prep
     let mut prepared = Prepared::default();
     for (number, point) in record.points().iter().enumerate() {
         match point.kind {
-            Kind::Bind => prepared.settings.push(bind_settings(point, bind_source(point)?)),
+            Kind::Bind => {
+                let owner = shared.remap_of(record).map(|remap| remap.map().root());
+                prepared.settings.push(bind_settings(point, bind_source(point, owner)?));
+            }
             Kind::Tmpfs => prepared.settings.push(tmpfs_settings(&point.target, &point.options)),
             Kind::Volume => {
                 let data = use_volume(shared, record, point, generation)?;
@@ -197,11 +199,17 @@ fn bind_settings(point: &Point, source: String) -> MountSettings {
 }
 
 /// A bind's source, which is made if it may be, and which is passed on only if it can be.
-fn bind_source(point: &Point) -> Result<String> {
+fn bind_source(point: &Point, owner: Option<(u32, u32)>) -> Result<String> {
     let source = Path::new(&point.source);
     if point.create_source && !source.exists() {
-        std::fs::create_dir_all(source)
-            .with_context(|| format!("error while creating mount source path '{}'", point.source))?;
+        let failed = || format!("error while creating mount source path '{}'", point.source);
+        let made: Vec<&Path> = source.ancestors().take_while(|path| !path.exists()).collect();
+        std::fs::create_dir_all(source).with_context(failed)?;
+        if let Some((uid, gid)) = owner {
+            for path in made {
+                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).with_context(failed)?;
+            }
+        }
     }
     let (wants_shared, wants_slave) = match point.propagation.as_str() {
         "shared" | "rshared" => (true, false),
@@ -280,16 +288,8 @@ fn image_mount(shared: &Shared, record: &Record, point: &Point, number: usize) -
         let image = image.ok_or_else(|| Error::not_found(format!("No such image: {}", point.name)))?;
         shared.store.create_rw(&layer, &image, Keep::Boot)?;
     }
-    let whole = match shared.store.rootfs(&layer)? {
-        RootFs::Overlay { lowers, upper, work, volatile } => {
-            let attributes = mount::ATTR_RDONLY;
-            let overlay = Overlay { lower: lowers, upper: Some((upper, work)), volatile, attributes };
-            minke_sys::overlay::mount(&overlay)
-        }
-        RootFs::Directory(path) => {
-            mount::copy_path(&path.to_string_lossy(), Extent::One).map_err(std::io::Error::from)
-        }
-    };
+    let files = shared.store.rootfs(&layer)?;
+    let whole = super::launch::mount_files(files, mount::ATTR_RDONLY, shared.remap_of(record));
     let whole = whole.with_context(|| format!("mounting the image {}", point.name))?;
     if point.subpath.is_empty() {
         return Ok(whole);

@@ -25,6 +25,8 @@ pub struct Joined {
     pub pid: Option<String>,
     /// The path of an IPC namespace, and the other's `/dev/shm` on the host.
     pub ipc: Option<(String, String)>,
+    /// The path of the user namespace that what is joined belongs to.
+    pub user: Option<String>,
     /// The container's own `/dev/shm` on the host, where others may join it.
     pub shm: Option<String>,
 }
@@ -58,6 +60,9 @@ pub fn settle(shared: &Shared, config: &mut ContainerConfig, host: &mut HostConf
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
         return invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));
     }
+    if shared.remap.is_some() {
+        check_remapped(host)?;
+    }
     if host.uts_mode == "host" && !config.hostname.is_empty() {
         return invalid("conflicting options: hostname and the UTS mode".into());
     }
@@ -78,6 +83,23 @@ pub fn settle(shared: &Shared, config: &mut ContainerConfig, host: &mut HostConf
         config.domainname.clone_from(&other.record.config.domainname);
     }
     Ok(())
+}
+
+/// What a container with a user namespace can't share with the host.
+fn check_remapped(host: &HostConfig) -> Result<()> {
+    let conflicts = [
+        (
+            host.privileged,
+            "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+        ),
+        (
+            host.network_mode == "host",
+            "cannot share the host's network namespace when user namespaces are enabled",
+        ),
+        (host.pid_mode == "host", "cannot share the host PID namespace when user namespaces are enabled"),
+    ];
+    let found = conflicts.iter().find(|(found, _)| *found && host.userns_mode != "host");
+    found.map_or(Ok(()), |(_, words)| Err(Error::invalid(*words)))
 }
 
 /// What is the other container's can't be set for this one.
@@ -119,12 +141,16 @@ pub fn join(shared: &Shared, record: &Record) -> Result<Joined> {
                 return Err(Error::conflict(format!("cannot join network of a non running container: {id}")));
             }
         };
+        // Who shares namespaces has to share the one that they belong to.
+        joined.user = Some(namespace(pid, "user"));
         joined.network = Some(namespace(pid, "net"));
         joined.network_files = Some(shared.paths(id));
     }
     if let Some(id) = target(&host.pid_mode) {
         let failed = |error: NotRunning| error.into_error("failed to join PID namespace", id);
-        joined.pid = Some(namespace(running(shared, id).map_err(failed)?.1, "pid"));
+        let (_, pid) = running(shared, id).map_err(failed)?;
+        joined.user = Some(namespace(pid, "user"));
+        joined.pid = Some(namespace(pid, "pid"));
     }
     if let Some(id) = target(&host.ipc_mode) {
         let failed = |error: NotRunning| error.into_error("failed to join IPC namespace", id);
@@ -134,10 +160,12 @@ pub fn join(shared: &Shared, record: &Record) -> Result<Joined> {
                 "failed to join IPC namespace: container {id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             )));
         }
+        joined.user = Some(namespace(pid, "user"));
         joined.ipc = Some((namespace(pid, "ipc"), shm_of(&shared.paths(id))));
     }
     if host.ipc_mode == "shareable" {
-        joined.shm = Some(make_shm(&shared.paths(&record.id), host.shm_size)?);
+        let owner = shared.remap_of(record).map_or((0, 0), |remap| remap.map().root());
+        joined.shm = Some(make_shm(&shared.paths(&record.id), host.shm_size, owner)?);
     }
     Ok(joined)
 }
@@ -184,7 +212,7 @@ fn shm_of(paths: &ContainerPaths) -> String {
 }
 
 /// Memory that is mounted on the host, as only there can others find it.
-fn make_shm(paths: &ContainerPaths, size: i64) -> Result<String> {
+fn make_shm(paths: &ContainerPaths, size: i64, (uid, gid): (u32, u32)) -> Result<String> {
     let path = shm_of(paths);
     let make = || -> std::io::Result<()> {
         match std::fs::create_dir(&path) {
@@ -195,7 +223,10 @@ fn make_shm(paths: &ContainerPaths, size: i64) -> Result<String> {
             mount::detach_path(&path)?;
         }
         let context = mount::Context::new("tmpfs")?;
-        for (key, value) in [("source", "shm"), ("mode", "1777"), ("size", &size.to_string())] {
+        let (size, uid, gid) = (size.to_string(), uid.to_string(), gid.to_string());
+        let options =
+            [("source", "shm"), ("mode", "1777"), ("size", &*size), ("uid", &*uid), ("gid", &*gid)];
+        for (key, value) in options {
             context.set(key, Some(value))?;
         }
         context.create()?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use minke_api::container::MountPoint;
+use minke_model::idmap::IdMap;
 use minke_model::{Context as _, Error, Result};
 use minke_spec::shim::{Reply, Request};
 use minke_store::Tree;
@@ -61,13 +62,29 @@ pub fn with_tree<T: Send>(
     path: &str,
     work: impl FnOnce(&Tree) -> T + Send,
 ) -> Result<T> {
+    let Some(remap) = shared.remap_of(record) else {
+        return with_own_tree(shared, record, access, path, None, work);
+    };
+    // Where ids are mapped, only who is mapped can make files.
+    remap.as_root(|| with_own_tree(shared, record, access, path, Some(remap.map().clone()), work))
+}
+
+fn with_own_tree<T: Send>(
+    shared: &Shared,
+    record: &Record,
+    access: &RootAccess,
+    path: &str,
+    ids: Option<IdMap>,
+    work: impl FnOnce(&Tree) -> T + Send,
+) -> Result<T> {
     if let RootAccess::Running { root, .. } = access {
-        return Ok(work(&Tree::new(root.try_clone().context("opening the container's root")?)));
+        let root = root.try_clone().context("opening the container's root")?;
+        return Ok(work(&Tree::new(root).with_ids(ids)));
     }
     let root = at_rest(shared, record)?;
     let mounts = mounts_at_rest(shared, record, path);
     if mounts.is_empty() {
-        return Ok(work(&Tree::new(root)));
+        return Ok(work(&Tree::new(root).with_ids(ids)));
     }
     let place = shared.paths(&record.id).data;
     std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
@@ -76,7 +93,7 @@ pub fn with_tree<T: Send>(
         let inside = scope.spawn(move || {
             enter_own_namespace().context("making a mount namespace")?;
             attach_all(&root, &place, &mounts)?;
-            Ok(work(&Tree::new(root)))
+            Ok(work(&Tree::new(root).with_ids(ids)))
         });
         inside.join()
     });

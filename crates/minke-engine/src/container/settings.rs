@@ -5,7 +5,7 @@ use minke_model::Result;
 use minke_model::ulimit::Ulimit as ModelUlimit;
 use minke_spec::docker::{
     BindMount, ContainerSettings, ExecSettings as SpecExec, IpcMode, MountSettings, Namespace, ProcessUser,
-    Resources, Ulimit, Writability,
+    Resources, Ulimit, UserNamespace, Writability,
 };
 
 use super::devices::Devices;
@@ -27,6 +27,8 @@ pub struct Start<'a> {
     pub security: Defaults<'a>,
     /// The AppArmor profiles that are loaded, as the kernel lists them; empty without AppArmor.
     pub apparmor_profiles: String,
+    /// Its user namespace, if it isn't the host's.
+    pub users: Option<UserNamespace>,
     /// What it joins of other containers.
     pub joined: Joined,
     /// The devices of the host, for a privileged container.
@@ -82,6 +84,7 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         } else {
             Namespace::Private
         }),
+        user_namespace: start.users,
         time_namespace: false,
         mounts: Vec::new(),
         resources: Resources {

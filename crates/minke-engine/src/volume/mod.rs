@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use jiff::Timestamp;
 use minke_model::volume::{ANONYMOUS_LABEL, LOCAL, check_name, check_options};
-use minke_model::{Error, ErrorKind, Result};
+use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_store::{Keep, Store, VolumeRecord};
 
 use crate::engine::random_hex;
@@ -45,6 +45,8 @@ pub struct Obtained {
 /// All volumes of an engine.
 pub struct Volumes {
     store: Store,
+    /// Who owns new ones, if not root: the root of containers.
+    owner: Option<(u32, u32)>,
     /// Held while a volume is made or removed.
     change: Mutex<()>,
     state: RwLock<State>,
@@ -59,12 +61,13 @@ struct State {
 }
 
 impl Volumes {
-    /// Reads what is kept.
-    pub fn open(store: &Store) -> Result<Self> {
+    /// Reads what is kept; new volumes belong to `owner`.
+    pub fn open(store: &Store, owner: Option<(u32, u32)>) -> Result<Self> {
         let known =
             store.volumes()?.into_iter().map(|record| (record.name.clone(), Arc::new(record))).collect();
         Ok(Self {
             store: store.clone(),
+            owner,
             change: Mutex::default(),
             state: RwLock::new(State { known, users: HashMap::new() }),
             mounted: Mutex::default(),
@@ -133,7 +136,16 @@ impl Volumes {
             options: wanted.options.clone(),
         };
         self.store.create_volume(&record, keep)?;
+        self.give(&record.name)?;
         Ok(record)
+    }
+
+    /// Gives a new volume's directory to its owner.
+    fn give(&self, name: &str) -> Result<()> {
+        let Some((uid, gid)) = self.owner else { return Ok(()) };
+        let data = self.data(name);
+        std::os::unix::fs::chown(&data, Some(uid), Some(gid))
+            .with_context(|| format!("error while creating volume path '{}'", data.display()))
     }
 
     /// A volume by its whole name.
@@ -239,7 +251,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = minke_store::Options::new(directory.path().join("exec"));
         let store = Store::open(&directory.path().join("data"), options).unwrap();
-        let volumes = Volumes::open(&store).unwrap();
+        let volumes = Volumes::open(&store, None).unwrap();
         (directory, volumes)
     }
 

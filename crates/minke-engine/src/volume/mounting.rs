@@ -39,7 +39,11 @@ impl Volumes {
     /// # Errors
     /// What the kernel says of the volume's file system, in Docker's words.
     pub fn mount(&self, record: &VolumeRecord, run: Run<'_>) -> Result<PathBuf> {
+        let was_there = self.data(&record.name).is_dir();
         let data = self.store.restore_volume_data(&record.name)?;
+        if !was_there {
+            self.give(&record.name)?;
+        }
         let Some(wanted) = device_mount(record) else { return Ok(data) };
         let mut mounted = lock(&self.mounted);
         let runs = mounted.runs.entry(record.name.clone()).or_default();

@@ -67,7 +67,9 @@ pub fn launch_exec(
         Cloned::Child => {
             drop(ours);
             // Before the user namespace, which would refuse it.
-            if let Err(error) = process::set_oom_score(plan, &procfs) {
+            let users = context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0;
+            let limited = || if users { process::set_limits(plan, 0) } else { Ok(()) };
+            if let Err(error) = process::set_oom_score(plan, &procfs).and_then(|()| limited()) {
                 reporter.fail(error);
             }
             let mut needed = needed(plan, &streams, &procfs, &reporter);

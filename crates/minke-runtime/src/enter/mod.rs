@@ -28,7 +28,7 @@ use minke_spec::plan::{NamespacePlan, StartPlan};
 use minke_spec::shim::ShimError;
 use minke_sys::process::{Clone, Cloned};
 use minke_sys::procfs::Procfs;
-use minke_sys::{AsFd, OwnedFd, channel, process as kernel};
+use minke_sys::{AsFd, OwnedFd, channel, process as kernel, rooted};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{self, Result};
@@ -173,6 +173,8 @@ pub fn launch(
                     )
                 })?;
                 write_user_maps(&sources, &plan.namespaces, child)?;
+                // From inside it could not raise them.
+                process::set_limits(&plan.process, child)?;
                 launched.go().map_err(failure::setup("releasing the container's init"))?;
             }
             Ok(launched)
@@ -207,6 +209,23 @@ fn write_maps(
         }
     }
     Ok(())
+}
+
+/// The host's owner of what belongs to root in a container with these maps; `None` where there are none.
+pub fn root_outside(plan: &NamespacePlan) -> Option<(u32, u32)> {
+    let root = |map: &[(u32, u32, u32)]| map.iter().find(|(inside, ..)| *inside == 0).map(|row| row.1);
+    Some((root(&plan.uid_map)?, root(&plan.gid_map)?))
+}
+
+impl ChildStreams {
+    /// Gives files that belong to the caller alone to a container's root on the host, which nobody inside could do.
+    pub fn give_to(&self, owner: Option<(u32, u32)>) {
+        let (Self::Files(files), Some((uid, gid))) = (self, owner) else { return };
+        for file in files.iter().filter(|file| !rooted::is_null_device(file).unwrap_or(true)) {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            let _ = rustix::fs::fchown(file, Some(uid), Some(gid));
+        }
+    }
 }
 
 /// Makes a user namespace with these maps that nobody is in, for mounts whose owners are shifted.

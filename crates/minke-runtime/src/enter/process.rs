@@ -125,7 +125,7 @@ pub(super) fn become_it(
     reporter: &Reporter,
     preserved: u32,
 ) -> Result<()> {
-    set_limits(plan)?;
+    set_limits(plan, 0)?;
     set_labels(plan, procfs)?;
     set_scheduling(plan)?;
     let entered = enter_directory(plan);
@@ -155,9 +155,10 @@ const LACKING_FOR_FILES: &str =
 /// The kernel's number of that limit.
 const NUMBER_OF_FILES: u32 = 7;
 
-fn set_limits(plan: &ProcessPlan) -> Result<()> {
+/// Limits a process; 0: the calling one.
+pub(super) fn set_limits(plan: &ProcessPlan, pid: i32) -> Result<()> {
     for (resource, soft, hard) in &plan.rlimits {
-        kernel::set_rlimit(*resource, *soft, *hard).map_err(|errno| {
+        kernel::set_rlimit_of(pid, *resource, *soft, *hard).map_err(|errno| {
             let lacking = match (errno, resource) {
                 (Errno::PERM, &NUMBER_OF_FILES) => LACKING_FOR_FILES,
                 (Errno::PERM, _) => LACKING,

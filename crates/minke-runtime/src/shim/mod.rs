@@ -69,6 +69,8 @@ struct Container {
     context: ExecContext,
     /// The place among the victims of memory shortage of processes whose plan names none, if it isn't the shim's.
     oom_score: Option<i32>,
+    /// Whom its root is on the host, if it has a user namespace.
+    owner: Option<(u32, u32)>,
     /// Its root file system.
     root: Option<OwnedFd>,
     /// When it was started.

@@ -64,6 +64,7 @@ impl Shim {
                 exactly: false,
             },
             oom_score,
+            owner: enter::root_outside(&plan.namespaces),
             root: None,
             started_at_ns: 0,
             exited: None,
@@ -80,6 +81,7 @@ impl Shim {
         let log = Log::open(log)?;
         let (mut session, streams) = Session::new(Settings { stdio, unseen: false, log })
             .map_err(failure::setup("making the standard streams"))?;
+        streams.give_to(enter::root_outside(&plan.namespaces));
         self.attach_all(&mut session, stdio, &attach, clients)?;
         let attendant: &dyn enter::Attendant = match &hooks {
             Some(hooks) => hooks,
@@ -161,6 +163,7 @@ impl Shim {
         let stdio = Stdio { open_stdin: wants_stdin, stdin_once: true, ..stdio };
         let (mut session, streams) = Session::new(Settings { stdio, unseen: attach.is_none(), log: None })
             .map_err(failure::other("making the standard streams"))?;
+        streams.give_to(container.owner);
         let launched = enter::launch_exec(&container.context, &pidfd, &plan, streams, &enter::Alone)?;
         if let (Some(attach), Some(socket)) = (&attach, descriptors.pop()) {
             let event = session

@@ -8,6 +8,7 @@ use clap::Parser;
 use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
+use super::isolation::{self, Isolation, IsolationFile, IsolationFlags};
 use super::limits::{self, ContainerLimits, LimitFile, LimitFlags};
 
 /// Runs the engine in the foreground.
@@ -56,6 +57,9 @@ pub struct Flags {
     /// Limits and devices of containers that don't say.
     #[command(flatten)]
     pub limits: LimitFlags,
+    /// What keeps containers from the host.
+    #[command(flatten)]
+    pub isolation: IsolationFlags,
     /// Containers run a reaper as their first process.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub init: Option<bool>,
@@ -127,6 +131,8 @@ struct File {
     cgroup_parent: Option<String>,
     #[serde(flatten)]
     limits: LimitFile,
+    #[serde(flatten)]
+    isolation: IsolationFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
     seccomp_profile: Option<String>,
@@ -179,6 +185,7 @@ const KEYS: [&str; 33] = [
     "tlscert",
     "tlskey",
     "tlsverify",
+    "userns-remap",
 ];
 
 /// Where things are when nobody says otherwise.
@@ -248,6 +255,8 @@ pub struct Settings {
     pub cgroup_parent: Option<String>,
     /// What containers get that don't say.
     pub limits: ContainerLimits,
+    /// What keeps them from the host.
+    pub isolation: Isolation,
     /// Containers get a reaper.
     pub init: bool,
     /// Containers can't gain privileges.
@@ -359,7 +368,7 @@ fn given(flags: &Flags, key: &str) -> bool {
         "tlscacert" => flags.tlscacert.is_some(),
         "tlscert" => flags.tlscert.is_some(),
         "tlskey" => flags.tlskey.is_some(),
-        key => flags.limits.gives(key),
+        key => flags.limits.gives(key) || flags.isolation.gives(key),
     }
 }
 
@@ -402,6 +411,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
     };
     let tls = tls_files(&flags, &file)?;
     let limits = limits::join(&flags.limits, &file.limits)?;
+    let isolation = isolation::join(&flags.isolation, &file.isolation)?;
     let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
     if hosts.is_empty() {
         hosts.push(places.host.clone());
@@ -421,6 +431,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         labels: [file.labels, flags.labels].concat(),
         cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent),
         limits,
+        isolation,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
         seccomp_profile: seccomp_profile(flags.seccomp_profile.or(file.seccomp_profile))?,

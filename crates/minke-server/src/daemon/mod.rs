@@ -1,6 +1,7 @@
 //! The daemon as a process: settings, pid file, signals, listeners. What it serves is the engine's.
 
 mod config;
+mod isolation;
 mod limits;
 mod pidfile;
 
@@ -155,6 +156,7 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         seccomp_profile: settings.seccomp_profile.clone(),
         default_ipc_mode: settings.default_ipc_mode.clone(),
         default_cgroupns_mode: settings.default_cgroupns_mode.clone(),
+        userns_remap: settings.isolation.userns_remap.clone(),
         storage_driver: settings.storage_driver.clone(),
     }
 }

@@ -252,7 +252,7 @@ impl Container {
             lower: vec![base_root().to_owned()],
             upper: Some((self.directory.path().join("upper"), self.directory.path().join("work"))),
             volatile: true,
-            attributes: 0,
+            ..overlay::Overlay::default()
         }
     }
 
@@ -263,6 +263,7 @@ impl Container {
             arguments: &["minke-shim", "test"],
             cgroup: None,
             v1_tasks: &[],
+            namespaces: 0,
         };
         self.shim = Some(shim_image().start(start).unwrap());
         self.control = Some(ours);

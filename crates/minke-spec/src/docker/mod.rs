@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use minke_model::{Context, Error, Result};
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType,
-    LinuxNamespace, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
+    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
     Spec, User,
 };
 
@@ -105,17 +105,25 @@ pub fn generate(settings: &ContainerSettings, host: &HostFacts) -> Result<Spec> 
     let mounts = mounts::plan_mounts(settings)?;
     let mut root = Root::default();
     root.set_path(PathBuf::from(&settings.root_path)).set_readonly(Some(settings.readonly_rootfs));
+    let in_users = settings.user_namespace.is_some();
     let mut spec = Spec::default();
     spec.set_version(OCI_VERSION.into())
         .set_root(Some(root))
         .set_mounts(Some(mounts.list))
         .set_process(Some(process(settings, host)?))
         .set_hostname((settings.uts != Namespace::Host).then(|| settings.hostname.clone()))
-        .set_domainname(None)
+        // In a user namespace the kernel's parameter is out of reach.
+        .set_domainname(
+            Some(settings.domainname.clone()).filter(|name| sets_domainname(settings, name) && in_users),
+        )
         .set_hooks(None)
         .set_annotations(annotations(settings))
         .set_linux(Some(linux(settings, host, mounts.root_propagation)?));
     Ok(spec)
+}
+
+fn sets_domainname(settings: &ContainerSettings, name: &str) -> bool {
+    !name.is_empty() && settings.uts != Namespace::Host
 }
 
 fn annotations(settings: &ContainerSettings) -> Option<HashMap<String, String>> {
@@ -241,7 +249,18 @@ fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<Str
             &host.thermal_throttle_paths,
         ))
         .set_readonly_paths(hidden(&settings.readonly_paths, &defaults::READONLY_PATHS, &[]));
+    if let Some(users) = &settings.user_namespace {
+        linux
+            .set_uid_mappings(Some(users.uids.iter().map(id_mapping).collect()))
+            .set_gid_mappings(Some(users.gids.iter().map(id_mapping).collect()));
+    }
     Ok(linux)
+}
+
+fn id_mapping((inside, outside, count): &(u32, u32, u32)) -> LinuxIdMapping {
+    let row = LinuxIdMappingBuilder::default().container_id(*inside).host_id(*outside).size(*count);
+    // Every field has a default.
+    row.build().unwrap_or_default()
 }
 
 /// The host's devices, with those that were asked for under another name beside them.
@@ -340,9 +359,12 @@ fn parse_device_rule(rule: &str) -> Result<LinuxDeviceCgroup> {
 fn sysctls(settings: &ContainerSettings) -> HashMap<String, String> {
     let mut map = HashMap::new();
     if settings.network == Namespace::Private {
-        map.extend(defaults::NETWORK_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        let usual = defaults::NETWORK_SYSCTLS.into_iter();
+        // Groups that a user namespace doesn't have can't be given the right to ping.
+        let usual = usual.filter(|(key, _)| settings.user_namespace.is_none() || !key.ends_with("ping_group_range"));
+        map.extend(usual.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
-    if !settings.domainname.is_empty() && settings.uts != Namespace::Host {
+    if sets_domainname(settings, &settings.domainname) && settings.user_namespace.is_none() {
         map.insert("kernel.domainname".into(), settings.domainname.clone());
     }
     map.extend(settings.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
@@ -359,6 +381,11 @@ fn namespaces(settings: &ContainerSettings, host: &HostFacts) -> Vec<LinuxNamesp
         CgroupMode::V1 { .. } => Namespace::Host,
         CgroupMode::V2 { .. } => Namespace::Private,
     });
+    let user = match &settings.user_namespace {
+        None => Namespace::Host,
+        Some(UserNamespace { join: None, .. }) => Namespace::Private,
+        Some(UserNamespace { join: Some(path), .. }) => Namespace::Join(path.clone()),
+    };
     let time = if settings.time_namespace { Namespace::Private } else { Namespace::Host };
     let all = [
         (LinuxNamespaceType::Mount, &Namespace::Private),
@@ -366,6 +393,7 @@ fn namespaces(settings: &ContainerSettings, host: &HostFacts) -> Vec<LinuxNamesp
         (LinuxNamespaceType::Uts, &settings.uts),
         (LinuxNamespaceType::Pid, &settings.pid),
         (LinuxNamespaceType::Ipc, &ipc),
+        (LinuxNamespaceType::User, &user),
         (LinuxNamespaceType::Time, &time),
         (LinuxNamespaceType::Cgroup, &cgroup),
     ];

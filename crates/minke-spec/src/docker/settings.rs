@@ -38,6 +38,8 @@ pub struct ContainerSettings {
     pub uts: Namespace,
     /// The cgroup namespace; `None`: Docker's default for the host's cgroup version.
     pub cgroup_namespace: Option<Namespace>,
+    /// A user namespace; `None`: the host's.
+    pub user_namespace: Option<UserNamespace>,
     /// A time namespace of its own, as newest Docker makes one.
     pub time_namespace: bool,
     /// Mounts asked for by the user or the image, and `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` as binds.
@@ -80,6 +82,17 @@ pub struct ContainerSettings {
     pub root_path: String,
     /// `--annotation`.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A user namespace of a container's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserNamespace {
+    /// The one to join, by its path, such as `/proc/123/ns/user`; else it is a new one.
+    pub join: Option<String>,
+    /// Users: first id inside, first id outside, count.
+    pub uids: Vec<(u32, u32, u32)>,
+    /// Groups.
+    pub gids: Vec<(u32, u32, u32)>,
 }
 
 /// A user, resolved.

@@ -237,28 +237,39 @@ impl Writer<'_> {
             .with_context(|| format!("link {}", self.shown(&target)))
     }
 
-    fn owner(&self, entry: &Entry) -> (Uid, Gid) {
-        let (uid, gid) = self.extract.owner.unwrap_or((entry.uid, entry.gid));
-        (Uid::from_raw(uid), Gid::from_raw(gid))
+    fn owner(&self, entry: &Entry) -> Result<(Uid, Gid)> {
+        let owner = self.extract.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.tree.owners().kept(owner)?;
+        Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+    }
+
+    /// The extended attributes that an entry gets.
+    fn xattrs<'e>(&self, entry: &'e Entry) -> Vec<(&'e [u8], Vec<u8>)> {
+        let owners = self.tree.owners();
+        let kept = kept_xattrs(entry).map(|(name, value)| match name {
+            b"security.capability" => (name, owners.kept_capability(value)),
+            _ => (name, value.to_vec()),
+        });
+        kept.collect()
     }
 
     fn own(&self, entry: &Entry, file: &File) -> Result<()> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.owner(entry)?;
         rustix::fs::fchown(file, Some(uid), Some(gid)).context("lchown")?;
-        for (name, value) in kept_xattrs(entry) {
-            xattr_result(name, rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()))?;
+        for (name, value) in self.xattrs(entry) {
+            xattr_result(name, rustix::fs::fsetxattr(file, name, &value, XattrFlags::empty()))?;
         }
         rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).context("chmod")
     }
 
     /// As [`Self::own`], with times, for what is not opened: links, devices, pipes.
     fn own_by_name(&self, entry: &Entry, parent: &OwnedFd, base: &[u8]) -> Result<()> {
-        let (uid, gid) = self.owner(entry);
+        let (uid, gid) = self.owner(entry)?;
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::chownat(parent, base, Some(uid), Some(gid), nofollow).context("lchown")?;
-        for (name, value) in kept_xattrs(entry) {
+        for (name, value) in self.xattrs(entry) {
             let path = proc_path(parent.as_fd(), base);
-            xattr_result(name, rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()))?;
+            xattr_result(name, rustix::fs::lsetxattr(path, name, &value, XattrFlags::empty()))?;
         }
         if entry.kind != EntryKind::Symlink {
             self.chmod(entry, parent, base)?;

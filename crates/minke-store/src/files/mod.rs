@@ -4,11 +4,13 @@
 //! link, and stays out of the kernel's own file systems (`/proc` and its like), which are no files of the container's.
 
 mod extract;
+pub(crate) mod owner;
 pub(crate) mod pack;
 mod resolve;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use minke_model::idmap::IdMap;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -36,6 +38,7 @@ const KERNEL_FILESYSTEMS: [u64; 10] = [
 /// A directory that is `/` for every path given to it.
 pub struct Tree {
     root: OwnedFd,
+    ids: Option<IdMap>,
 }
 
 /// What a path names, the last link not followed.
@@ -56,7 +59,12 @@ pub struct FileStat {
 impl Tree {
     /// Takes a root.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root }
+        Self { root, ids: None }
+    }
+
+    /// The same, with files that belong to the host's ids while archives have those of a container.
+    pub fn with_ids(self, ids: Option<IdMap>) -> Self {
+        Self { ids, ..self }
     }
 
     /// The root itself.
@@ -86,7 +94,7 @@ impl Tree {
 
     /// Packs everything below the root, without the root itself.
     pub fn pack_all(&self, sink: &mut ChunkSink<'_>) -> minke_model::Result<()> {
-        pack::all(self.root.as_fd(), sink)
+        pack::all(self, sink)
     }
 
     /// Whether `path` is on another mount than the root.
@@ -100,6 +108,10 @@ impl Tree {
     pub fn is_read_only(&self, path: &str) -> Result<bool, Errno> {
         let found = self.open(&absolute(path), OFlags::PATH)?;
         Ok(rustix::fs::fstatvfs(&found)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
+    fn owners(&self) -> owner::Owners<'_> {
+        owner::Owners(self.ids.as_ref())
     }
 
     fn find(&self, path: &str) -> Result<OwnedFd, Errno> {

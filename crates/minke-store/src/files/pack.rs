@@ -11,6 +11,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::owner::{Owners, archived_capability};
 use super::{Tree, absolute, base_name, is_kernels, kind_of, split_at_last};
 use crate::archive::head::Head;
 use crate::archive::header::BLOCK;
@@ -31,7 +32,7 @@ pub(super) fn path(tree: &Tree, path: &str, sink: &mut ChunkSink<'_>) -> Result<
     let path = absolute(path);
     let failed = || format!("cannot archive {path}");
     let stat = rustix::fs::fstat(tree.find(&path).with_context(failed)?).with_context(failed)?;
-    let mut packer = Packer::new(sink);
+    let mut packer = Packer::new(sink).with_owners(tree.owners());
     if kind_of(&stat) == FileType::Directory {
         // `/` itself has no name.
         let name = match base_name(&path) {
@@ -51,10 +52,10 @@ pub(super) fn path(tree: &Tree, path: &str, sink: &mut ChunkSink<'_>) -> Result<
 }
 
 /// Packs everything below a root.
-pub(super) fn all(root: BorrowedFd<'_>, sink: &mut ChunkSink<'_>) -> Result<()> {
+pub(super) fn all(tree: &Tree, sink: &mut ChunkSink<'_>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(root, ".", flags, Mode::empty()).context("cannot open the root")?;
-    let mut packer = Packer::new(sink);
+    let root = rustix::fs::openat(tree.root(), ".", flags, Mode::empty()).context("cannot open the root")?;
+    let mut packer = Packer::new(sink).with_owners(tree.owners());
     packer.walk(root, Vec::new())?;
     packer.finish()
 }
@@ -65,6 +66,7 @@ pub(crate) struct Packer<'s, 'a> {
     sink: &'s mut ChunkSink<'a>,
     /// The names under which files with several names went, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    owners: Owners<'s>,
 }
 
 /// A directory whose entries are being packed.
@@ -78,7 +80,17 @@ struct Level {
 
 impl<'s, 'a> Packer<'s, 'a> {
     pub(crate) fn new(sink: &'s mut ChunkSink<'a>) -> Self {
-        Self { out: Vec::with_capacity(CHUNK), sink, links: HashMap::new() }
+        Self { out: Vec::with_capacity(CHUNK), sink, links: HashMap::new(), owners: Owners::default() }
+    }
+
+    /// The same with owners that are mapped.
+    fn with_owners(self, owners: Owners<'s>) -> Self {
+        Self { owners, ..self }
+    }
+
+    fn of_stat(&self, stat: &Stat) -> Head<'static> {
+        let (uid, gid) = self.owners.archived((stat.st_uid, stat.st_gid));
+        Head { mode: stat.st_mode & 0o7777, uid, gid, mtime: stat.st_mtime, ..Head::default() }
     }
 
     /// Packs what is in `directory` under `name`.
@@ -129,7 +141,7 @@ impl<'s, 'a> Packer<'s, 'a> {
 
     /// The header of a directory, whose name ends with a slash.
     pub(crate) fn directory_head(&mut self, name: &[u8], stat: &Stat) -> Result<()> {
-        self.head(&Head { path: name, kind: b'5', ..of_stat(stat) })
+        self.head(&Head { path: name, kind: b'5', ..self.of_stat(stat) })
     }
 
     /// Packs anything but a directory: `base` in `parent`, as `name`.
@@ -140,7 +152,7 @@ impl<'s, 'a> Packer<'s, 'a> {
         name: &[u8],
         stat: &Stat,
     ) -> Result<()> {
-        let head = Head { path: name, ..of_stat(stat) };
+        let head = Head { path: name, ..self.of_stat(stat) };
         let kind = kind_of(stat);
         if kind == FileType::Socket {
             return Ok(());
@@ -178,8 +190,10 @@ impl<'s, 'a> Packer<'s, 'a> {
             return Ok(());
         }
         let mut value = [0; CAPABILITY_BYTES];
-        let capability =
-            rustix::fs::fgetxattr(&file, CAPABILITY, &mut value[..]).ok().map(|length| &value[..length]);
+        let capability = match rustix::fs::fgetxattr(&file, CAPABILITY, &mut value[..]) {
+            Ok(length) => Some(archived_capability(&mut value[..length])),
+            Err(_) => None,
+        };
         let size = stat.st_size.unsigned_abs();
         self.head(&Head { kind: b'0', size, capability, ..*head })?;
         self.data(&File::from(file), size).with_context(|| shown(head.path))
@@ -245,16 +259,6 @@ impl<'s, 'a> Packer<'s, 'a> {
     pub(crate) fn finish(mut self) -> Result<()> {
         self.zeros(2 * BLOCK as u64)?;
         self.flush()
-    }
-}
-
-fn of_stat(stat: &Stat) -> Head<'static> {
-    Head {
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: stat.st_mtime,
-        ..Head::default()
     }
 }
 

@@ -1,0 +1,175 @@
+//! `--userns-remap`: a container's root is nobody on the host. Files inside have the container's ids, volumes and binds the
+//! host's.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::process::Command;
+
+use minke_e2e::{Client, Rig};
+
+/// The first id of the containers' on the host.
+const ROOT: u32 = 200_000;
+
+/// Runs a test with an engine that remaps, on a host whose /etc names the user for it.
+fn remapped(body: impl Fn(&Rig)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let etc = folder.path().join("etc");
+    let copied = Command::new("cp").args(["-a", "/etc"]).arg(&etc).status().expect("cp runs");
+    assert!(copied.success(), "/etc can be copied");
+    let add = |name: &str, line: &str| {
+        let text = fs::read_to_string(etc.join(name)).unwrap_or_default();
+        let others = text.lines().filter(|line| !line.starts_with("dockremap:"));
+        let text: String = others.chain([line]).map(|line| format!("{line}\n")).collect();
+        fs::write(etc.join(name), text).expect("a file");
+    };
+    add("passwd", "dockremap:x:64990:64990::/:/bin/false");
+    add("group", "dockremap:x:64990:");
+    add("subuid", &format!("dockremap:{ROOT}:65536"));
+    add("subgid", &format!("dockremap:{ROOT}:65536"));
+    let inside = format!("mount --bind {} /etc && exec \"$@\"", etc.display());
+    let inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &inside, "sh"];
+    Rig::run_inside(Client::Minke, &inside, &["--userns-remap", "default"], body);
+}
+
+fn owner(path: impl AsRef<std::path::Path>) -> (u32, u32) {
+    let found = fs::symlink_metadata(path.as_ref()).expect("it is there");
+    (found.uid(), found.gid())
+}
+
+#[test]
+fn the_containers_root_is_nobody_on_the_host() {
+    remapped(|rig| {
+        let info = rig.get("/info").json();
+        assert!(info["SecurityOptions"].to_string().contains("name=userns"), "{info}");
+        assert!(info["DockerRootDir"].as_str().is_some_and(|root| root.ends_with("/200000.200000")), "{info}");
+        rig.ok("run -d --name one busybox sh -c 'id -u; while :; do sleep 1; done'");
+        rig.await_log("one", "0");
+        let pid = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid");
+        assert_eq!(owner(format!("/proc/{pid}")), (ROOT, ROOT));
+        let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("a map");
+        assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "200000", "65536"]);
+        // Who joins is in the same namespace, with the same rights.
+        let word = |line: &str| rig.ok(line).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(word("exec one cat /proc/self/uid_map"), "0 200000 65536");
+        assert_eq!(rig.ok("exec -u alice one sh -c 'id -u; touch /tmp/a; stat -c %u /tmp/a'"), "1000\n1000");
+        assert!(rig.ok("exec one cat /proc/self/status").contains("CapEff:\t00000000a80425fb"));
+        assert_eq!(rig.ok("exec one sh -c 'echo a >/dev/stdout; echo b >/dev/null; echo c >/dev/stderr'"), "a");
+        assert_eq!(rig.ok("run --rm -u alice busybox sh -c 'echo a >/dev/stdout'"), "a");
+        assert_eq!(rig.ok("run --rm --ulimit nofile=70000:80000 busybox sh -c 'ulimit -Hn'"), "80000");
+        assert_eq!(rig.ok("run --rm --domainname d.e busybox cat /proc/sys/kernel/domainname"), "d.e");
+        assert_eq!(rig.ok("run --rm busybox stat -c %u /etc/hosts /etc/passwd /dev/shm /proc/1 / | uniq"), "0");
+    });
+}
+
+#[test]
+fn what_it_makes_on_the_host_is_nobodys_and_what_is_the_hosts_it_can_not_touch() {
+    remapped(|rig| {
+        let hosts = rig.scratch().join("hosts");
+        let given = rig.scratch().join("given");
+        for (path, owner) in [(&hosts, 0), (&given, ROOT)] {
+            fs::create_dir(path).expect("a folder");
+            chown(path, Some(owner), Some(owner)).expect("an owner");
+        }
+        fs::write(hosts.join("secret"), "s").expect("a file");
+        fs::set_permissions(hosts.join("secret"), fs::Permissions::from_mode(0o600)).expect("a mode");
+        let binds = format!("-v {}:/hosts -v {}:/given -v {}:/new", hosts.display(), given.display(), rig.scratch().join("new").display());
+        rig.fails(&format!("run --rm {binds} busybox touch /hosts/x"), 1, "Permission denied");
+        rig.fails(&format!("run --rm {binds} busybox cat /hosts/secret"), 1, "Permission denied");
+        assert_eq!(rig.ok(&format!("run --rm {binds} busybox stat -c %u /hosts /given")), "65534\n0");
+        let setuid = "cp /bin/busybox /given/su; chmod 4755 /given/su; touch /new/x; chown 33 /new/x";
+        rig.ok(&format!("run --rm {binds} busybox sh -c '{setuid}'"));
+        assert_eq!(owner(given.join("su")), (ROOT, ROOT));
+        assert_eq!(owner(rig.scratch().join("new")), (ROOT, ROOT));
+        assert_eq!(owner(rig.scratch().join("new/x")), (ROOT + 33, ROOT));
+        // A volume gets the image's files, and their owners.
+        rig.ok("run --name maker busybox sh -c 'mkdir -p /srv/v; echo a >/srv/v/f; chown 5:6 /srv/v/f'");
+        rig.ok("commit maker image");
+        rig.ok("run --rm -v data:/srv/v image sh -c 'touch /srv/v/g; test $(stat -c %u:%g /srv/v/f) = 5:6'");
+        let data = rig.get("/volumes/data").json()["Mountpoint"].as_str().expect("a place").to_string();
+        assert_eq!(owner(&data), (ROOT, ROOT));
+        assert_eq!(owner(format!("{data}/f")), (ROOT + 5, ROOT + 6));
+        assert_eq!(owner(format!("{data}/g")), (ROOT, ROOT));
+    });
+}
+
+#[test]
+fn archives_changes_and_images_have_the_containers_ids() {
+    remapped(|rig| {
+        rig.ok("run -d --name one busybox sh -c 'mkdir /d; touch /d/r /d/a; chown 1000:29 /d/a; sleep 1000'");
+        rig.ok("exec one sh -c 'until test $(stat -c %u /d/a) = 1000; do :; done'");
+        let listed = |output: &[u8]| -> Vec<(String, u64, u64)> {
+            let mut archive = tar::Archive::new(output);
+            let row = |entry: tar::Entry<'_, &[u8]>| {
+                let (header, path) = (entry.header(), entry.path().expect("a path").display().to_string());
+                (path, header.uid().expect("an id"), header.gid().expect("an id"))
+            };
+            archive.entries().expect("an archive").map(|entry| row(entry.expect("an entry"))).collect()
+        };
+        let expected = [("d/".into(), 0, 0), ("d/a".into(), 1000, 29), ("d/r".into(), 0, 0)];
+        let archive = rig.get("/containers/one/archive?path=/d");
+        assert_eq!(listed(&archive.body), expected);
+        // Into it, while it runs and afterwards.
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_size(1);
+        builder.append_data(&mut header, "new/in", &b"x"[..]).expect("an entry");
+        let bytes = builder.into_inner().expect("an archive");
+        let put = |path: &str| rig.request("PUT", &format!("/containers/one/archive?path={path}"), "application/x-tar", &bytes);
+        assert_eq!(put("/d").status, 200);
+        assert_eq!(rig.ok("exec one stat -c %u:%g /d/new /d/new/in"), "0:0\n7:8");
+        rig.ok("stop -t 0 one");
+        assert_eq!(put("/tmp").status, 200);
+        assert_eq!(listed(&rig.get("/containers/one/archive?path=/d").body)[..2], expected[..2]);
+        let changes = rig.ok("diff one");
+        assert!(changes.contains("A /d/a") && changes.contains("A /tmp/new/in"), "{changes}");
+        let whole = listed(&rig.get("/containers/one/export").body);
+        for row in [("d/a", 1000, 29), ("d/new/in", 7, 8), ("tmp/new/in", 7, 8), ("bin/busybox", 0, 0)] {
+            assert!(whole.contains(&(row.0.into(), row.1, row.2)), "{row:?}");
+        }
+        rig.ok("start one");
+        assert_eq!(rig.ok("exec one stat -c %u:%g /tmp/new/in"), "7:8");
+        rig.ok("commit one image");
+        assert_eq!(rig.ok("run --rm image stat -c %u:%g /d/a /tmp/new/in"), "1000:29\n7:8");
+        // The same layers for one that is not remapped.
+        assert_eq!(rig.ok("run --rm --userns host image stat -c %u:%g /d/a /etc/passwd"), "1000:29\n0:0");
+    });
+}
+
+#[test]
+fn what_belongs_to_the_host_is_refused_unless_the_users_are_the_hosts_too() {
+    remapped(|rig| {
+        for (flags, words) in [
+            ("--privileged", "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode"),
+            ("--network host", "cannot share the host's network namespace when user namespaces are enabled"),
+            ("--pid host", "cannot share the host PID namespace when user namespaces are enabled"),
+        ] {
+            rig.fails(&format!("run --rm {flags} busybox true"), 125, words);
+            let map = rig.ok(&format!("run --rm {flags} --userns host busybox cat /proc/self/uid_map"));
+            assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "0", "4294967295"], "{flags}");
+        }
+        let device = "run --rm --cap-add ALL busybox sh -c 'mknod /tmp/sda b 8 0'";
+        rig.fails(device, 1, "Operation not permitted");
+    });
+}
+
+#[test]
+fn who_shares_namespaces_shares_the_users() {
+    remapped(|rig| {
+        rig.ok("run -d --name one --ipc shareable busybox sh -c 'echo x >/dev/shm/x; sleep 1000'");
+        let namespace = |line: &str| rig.ok(&format!("{line} readlink /proc/self/ns/user"));
+        let own = namespace("exec one");
+        for flags in ["--network container:one", "--pid container:one", "--ipc container:one"] {
+            assert_eq!(namespace(&format!("run --rm {flags} busybox")), own, "{flags}");
+        }
+        assert_ne!(namespace("run --rm busybox"), own);
+        let shared = "sh -c 'until test -s /dev/shm/x; do :; done; stat -c %u /dev/shm /dev/shm/x'";
+        assert_eq!(rig.ok(&format!("run --rm --ipc container:one busybox {shared}")), "0\n0");
+        // An engine that comes back finds everything where it was.
+        rig.kill_engine();
+        rig.start_engine();
+        assert_eq!(namespace("exec one"), own);
+    });
+}
