@@ -10,8 +10,10 @@ use crate::run;
 
 /// The groups of tests that the virtual machine runs: what depends on cgroup v2, and a taste of the rest.
 const IN_VM: &[&str] = &[
+    "apparmor::",
     "limits::",
     "security::",
+    "userns::the_containers_root",
     "exec::",
     "kill9::",
     "lifecycle::a_restart_policy",
@@ -132,7 +134,8 @@ fn in_vm(options: &[&str]) -> Command {
         "--mem",
         "3072",
     ]);
-    command.args(["--", "env", "MINKE_E2E_PATIENCE=20"]);
+    // As in a container, engines leave AppArmor alone, but for those of the tests that are about it.
+    command.args(["--", "env", "MINKE_E2E_PATIENCE=20", "container=vm"]);
     if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
         command.arg(format!("CARGO_TARGET_DIR={}", folder.display()));
     }

@@ -74,7 +74,8 @@ impl AppArmor {
 
     /// What `info` warns of.
     pub fn warning(&self) -> Option<String> {
-        let unprotected = matches!(self, Self::On { parser: None }) && !is_loaded(&loaded(), DEFAULT_APPARMOR);
+        let unprotected =
+            matches!(self, Self::On { parser: None }) && !is_loaded(&loaded(), DEFAULT_APPARMOR);
         unprotected.then(|| {
             format!("WARNING: AppArmor is on, but the profile {DEFAULT_APPARMOR} is not loaded and there is no apparmor_parser")
         })
@@ -169,10 +170,13 @@ mod tests {
     #[test]
     fn the_profile_is_whole_with_and_without_the_distributions_parts() {
         let with = profile(|_| true);
-        assert!(with.starts_with("#include <tunables/global>\n") && with.contains("#include <abstractions/base>"));
+        assert!(
+            with.starts_with("#include <tunables/global>\n") && with.contains("#include <abstractions/base>")
+        );
         let without = profile(|_| false);
         assert!(without.starts_with("@{PROC}=/proc/\n") && !without.contains("#include"));
-        for rule in ["deny mount,", "deny @{PROC}/kcore rwklx,", "signal (send,receive) peer=docker-default,"] {
+        for rule in ["deny mount,", "deny @{PROC}/kcore rwklx,", "signal (send,receive) peer=docker-default,"]
+        {
             assert!(with.contains(rule) && without.contains(rule), "{rule}");
         }
     }

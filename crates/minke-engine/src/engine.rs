@@ -13,6 +13,7 @@ use minke_sys::cgroup::Group;
 use minke_sys::spawn::Image as ShimImage;
 
 use crate::EngineOptions;
+use crate::apparmor::AppArmor;
 use crate::container::lifecycle::Lifecycle;
 use crate::container::paths::ContainerPaths;
 use crate::container::record::Record;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub filters: ProgramCache,
     /// The shim's program.
     pub shim: ShimImage,
+    /// What can be done with AppArmor.
+    pub apparmor: AppArmor,
     /// The user namespaces of containers, if they have any.
     pub remap: Option<Remap>,
     /// Where the control groups of containers and shims are.
@@ -148,7 +151,9 @@ impl Shared {
         make_root(&options.exec_root.join("containers"), 0o700)?;
         let lock = lock(&options.data_root)?;
         crate::log::pack::prepare(&options.data_root).context("making room for packed logs")?;
-        let host = Host::probe()?;
+        let mut host = Host::probe()?;
+        let apparmor = AppArmor::start(host.facts.apparmor)?;
+        host.facts.apparmor = apparmor.is_on();
         let mut store_options = minke_store::Options::new(&options.exec_root);
         store_options.snapshot = match options.storage_driver.as_deref() {
             None => None,
@@ -177,6 +182,7 @@ impl Shared {
             events: Events::default(),
             filters: ProgramCache::default(),
             shim,
+            apparmor,
             remap,
             place,
             oom_kills: Mutex::default(),

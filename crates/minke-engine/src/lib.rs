@@ -5,6 +5,7 @@
 //!
 //! [`Engine`] is what the server calls: one method per operation of the Engine API, with the types of `minke-api`.
 
+mod apparmor;
 pub mod container;
 mod disk_usage;
 mod embedded;

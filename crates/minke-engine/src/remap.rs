@@ -96,7 +96,9 @@ fn find(wanted: &str, files: &UserFiles) -> Result<Option<IdMap>> {
         let failed = || "Can't create ID mappings".to_owned();
         let ranges = subordinate(text, &name, uid).with_context(failed)?;
         match ranges.is_empty() {
-            true => Err(Error::invalid(format!("no {path} ranges found for user {name:?}"))).with_context(failed),
+            true => {
+                Err(Error::invalid(format!("no {path} ranges found for user {name:?}"))).with_context(failed)
+            }
             false => Ok(ranges),
         }
     };

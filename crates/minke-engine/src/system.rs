@@ -10,6 +10,7 @@ use minke_model::{Error, Result};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::container::lifecycle::State;
+use crate::engine::Shared;
 use crate::events::{Event, EventFilter};
 use crate::time::{parse_query_time, rfc3339_nano};
 use crate::{Engine, EventStream};
@@ -133,11 +134,12 @@ impl Engine {
             swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "minke-shim".into(),
-            security_options: security_options(host.found.seccomp, host.cgroup2(), shared.remap.is_some()),
+            security_options: security_options(shared),
             cdi_spec_dirs: Some(
                 shared.options.cdi_spec_dirs.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             ),
-            warnings: Some(can.warnings()).filter(|warnings| !warnings.is_empty()),
+            warnings: Some([can.warnings(), shared.apparmor.warning().into_iter().collect()].concat())
+                .filter(|warnings| !warnings.is_empty()),
             ..SystemInfo::default()
         })
     }
@@ -239,18 +241,14 @@ fn architecture(machine: &str) -> &str {
     }
 }
 
-fn security_options(seccomp: bool, cgroup2: bool, remapped: bool) -> Vec<String> {
-    let mut options = Vec::new();
-    if seccomp {
-        options.push("name=seccomp,profile=builtin".to_owned());
-    }
-    if remapped {
-        options.push("name=userns".to_owned());
-    }
-    if cgroup2 {
-        options.push("name=cgroupns".to_owned());
-    }
-    options
+fn security_options(shared: &Shared) -> Vec<String> {
+    let options = [
+        (shared.apparmor.is_on(), "name=apparmor"),
+        (shared.host.found.seccomp, "name=seccomp,profile=builtin"),
+        (shared.remap.is_some(), "name=userns"),
+        (shared.host.cgroup2(), "name=cgroupns"),
+    ];
+    options.into_iter().filter(|(there, _)| *there).map(|(_, option)| option.to_owned()).collect()
 }
 
 /// The name and version of the host's distribution.

@@ -17,7 +17,13 @@ fn image(keeping: Keeping) -> Image {
 fn check_end_without_start(keeping: Keeping) {
     let image = image(keeping);
     let (ours, theirs) = channel::pair().unwrap();
-    let start = Start { control: theirs.as_fd(), arguments: &["minke-shim"], cgroup: None, v1_tasks: &[], namespaces: 0 };
+    let start = Start {
+        control: theirs.as_fd(),
+        arguments: &["minke-shim"],
+        cgroup: None,
+        v1_tasks: &[],
+        namespaces: 0,
+    };
     let started = image.start(start).unwrap();
     drop(theirs);
     assert_eq!(reap_child(started.pid), None);

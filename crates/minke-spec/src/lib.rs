@@ -35,6 +35,8 @@ mod render;
 #[cfg(feature = "std")]
 pub mod seccomp;
 #[cfg(feature = "std")]
+pub mod selinux;
+#[cfg(feature = "std")]
 pub mod user;
 
 #[cfg(feature = "std")]

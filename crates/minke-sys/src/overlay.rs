@@ -122,7 +122,8 @@ impl Layers {
     fn open_mapped(overlay: &Overlay, namespace: &OwnedFd) -> Result<Self> {
         let mut upper_mount = None;
         let open = |path: &Path| {
-            let Some((_, work)) = overlay.upper.as_ref().filter(|(upper, work)| path == upper || path == work)
+            let Some((_, work)) =
+                overlay.upper.as_ref().filter(|(upper, work)| path == upper || path == work)
             else {
                 return mapped(path, namespace);
             };

@@ -142,11 +142,7 @@ struct Job<'a> {
 
 const STACK_BYTES: usize = 32 * 1024;
 
-fn run_vforked(
-    mut job: Job<'_>,
-    cgroup: Option<BorrowedFd<'_>>,
-    namespaces: u64,
-) -> io::Result<Started> {
+fn run_vforked(mut job: Job<'_>, cgroup: Option<BorrowedFd<'_>>, namespaces: u64) -> io::Result<Started> {
     let mut stack: Vec<u128> = vec![0; STACK_BYTES / 16];
     let mut pidfd: i32 = -1;
     let arguments = CloneArguments {

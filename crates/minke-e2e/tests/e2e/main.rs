@@ -2,6 +2,7 @@
 //!
 //! `v2` has what needs cgroup v2 and nothing else; `powercut` boots the virtual machine itself.
 
+mod apparmor;
 mod at_once;
 mod attach;
 mod bombs;

@@ -41,7 +41,10 @@ fn the_containers_root_is_nobody_on_the_host() {
     remapped(|rig| {
         let info = rig.get("/info").json();
         assert!(info["SecurityOptions"].to_string().contains("name=userns"), "{info}");
-        assert!(info["DockerRootDir"].as_str().is_some_and(|root| root.ends_with("/200000.200000")), "{info}");
+        assert!(
+            info["DockerRootDir"].as_str().is_some_and(|root| root.ends_with("/200000.200000")),
+            "{info}"
+        );
         rig.ok("run -d --name one busybox sh -c 'id -u; while :; do sleep 1; done'");
         rig.await_log("one", "0");
         let pid = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid");
@@ -53,11 +56,17 @@ fn the_containers_root_is_nobody_on_the_host() {
         assert_eq!(word("exec one cat /proc/self/uid_map"), "0 200000 65536");
         assert_eq!(rig.ok("exec -u alice one sh -c 'id -u; touch /tmp/a; stat -c %u /tmp/a'"), "1000\n1000");
         assert!(rig.ok("exec one cat /proc/self/status").contains("CapEff:\t00000000a80425fb"));
-        assert_eq!(rig.ok("exec one sh -c 'echo a >/dev/stdout; echo b >/dev/null; echo c >/dev/stderr'"), "a");
+        assert_eq!(
+            rig.ok("exec one sh -c 'echo a >/dev/stdout; echo b >/dev/null; echo c >/dev/stderr'"),
+            "a"
+        );
         assert_eq!(rig.ok("run --rm -u alice busybox sh -c 'echo a >/dev/stdout'"), "a");
         assert_eq!(rig.ok("run --rm --ulimit nofile=70000:80000 busybox sh -c 'ulimit -Hn'"), "80000");
         assert_eq!(rig.ok("run --rm --domainname d.e busybox cat /proc/sys/kernel/domainname"), "d.e");
-        assert_eq!(rig.ok("run --rm busybox stat -c %u /etc/hosts /etc/passwd /dev/shm /proc/1 / | uniq"), "0");
+        assert_eq!(
+            rig.ok("run --rm busybox stat -c %u /etc/hosts /etc/passwd /dev/shm /proc/1 / | uniq"),
+            "0"
+        );
     });
 }
 
@@ -72,7 +81,12 @@ fn what_it_makes_on_the_host_is_nobodys_and_what_is_the_hosts_it_can_not_touch()
         }
         fs::write(hosts.join("secret"), "s").expect("a file");
         fs::set_permissions(hosts.join("secret"), fs::Permissions::from_mode(0o600)).expect("a mode");
-        let binds = format!("-v {}:/hosts -v {}:/given -v {}:/new", hosts.display(), given.display(), rig.scratch().join("new").display());
+        let binds = format!(
+            "-v {}:/hosts -v {}:/given -v {}:/new",
+            hosts.display(),
+            given.display(),
+            rig.scratch().join("new").display()
+        );
         rig.fails(&format!("run --rm {binds} busybox touch /hosts/x"), 1, "Permission denied");
         rig.fails(&format!("run --rm {binds} busybox cat /hosts/secret"), 1, "Permission denied");
         assert_eq!(rig.ok(&format!("run --rm {binds} busybox stat -c %u /hosts /given")), "65534\n0");
@@ -117,7 +131,9 @@ fn archives_changes_and_images_have_the_containers_ids() {
         header.set_size(1);
         builder.append_data(&mut header, "new/in", &b"x"[..]).expect("an entry");
         let bytes = builder.into_inner().expect("an archive");
-        let put = |path: &str| rig.request("PUT", &format!("/containers/one/archive?path={path}"), "application/x-tar", &bytes);
+        let put = |path: &str| {
+            rig.request("PUT", &format!("/containers/one/archive?path={path}"), "application/x-tar", &bytes)
+        };
         assert_eq!(put("/d").status, 200);
         assert_eq!(rig.ok("exec one stat -c %u:%g /d/new /d/new/in"), "0:0\n7:8");
         rig.ok("stop -t 0 one");
@@ -142,7 +158,10 @@ fn archives_changes_and_images_have_the_containers_ids() {
 fn what_belongs_to_the_host_is_refused_unless_the_users_are_the_hosts_too() {
     remapped(|rig| {
         for (flags, words) in [
-            ("--privileged", "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode"),
+            (
+                "--privileged",
+                "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+            ),
             ("--network host", "cannot share the host's network namespace when user namespaces are enabled"),
             ("--pid host", "cannot share the host PID namespace when user namespaces are enabled"),
         ] {

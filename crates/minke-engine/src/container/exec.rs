@@ -144,7 +144,7 @@ async fn plan(
     let paths = shared.paths(&view.record.id);
     let user = user::resolve(&exec.settings.user, view.record.group_add(), &root)?;
     // Of the container's own settings the process alone counts: its mounts and devices are there already.
-    let start = launch::start_of(shared, &view.record, view.lifecycle.generation, &paths, user.clone());
+    let start = launch::start_of(shared, &view.record, view.lifecycle.generation, &paths, user.clone())?;
     let settings = settings::without_mounts(&view.record, start)?;
     minke_spec::docker::plan_exec(
         &settings::of_exec(&exec.settings, user),

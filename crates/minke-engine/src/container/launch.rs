@@ -231,15 +231,13 @@ pub fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
 /// Files of the store as a mount that is attached nowhere, with `MOUNT_ATTR_*` bits if it is an overlay.
 pub fn mount_files(files: RootFs, attributes: u64, remap: Option<&Remap>) -> std::io::Result<OwnedFd> {
     match (files, remap) {
-        (RootFs::Overlay { lowers, upper, work, volatile }, remap) => {
-            minke_sys::overlay::mount(&Overlay {
-                lower: lowers,
-                upper: Some((upper, work)),
-                volatile,
-                attributes,
-                id_map: remap.map(Remap::layers),
-            })
-        }
+        (RootFs::Overlay { lowers, upper, work, volatile }, remap) => minke_sys::overlay::mount(&Overlay {
+            lower: lowers,
+            upper: Some((upper, work)),
+            volatile,
+            attributes,
+            id_map: remap.map(Remap::layers),
+        }),
         (RootFs::Directory(path), Some(remap)) => {
             Ok(minke_sys::overlay::mapped(&path, &remap.layers().namespace)?)
         }
@@ -256,28 +254,20 @@ pub fn start_of<'a>(
     generation: u64,
     paths: &'a ContainerPaths,
     user: ProcessUser,
-) -> settings::Start<'a> {
-    settings::Start {
+) -> Result<settings::Start<'a>> {
+    Ok(settings::Start {
         user,
         paths,
         cgroup_path: shared.cgroup_path(record, generation),
         security: shared.security_defaults(),
-        apparmor_profiles: apparmor_profiles(shared),
+        apparmor_profiles: shared.apparmor.profiles()?,
         joined: Default::default(),
         users: shared.remap_of(record).map(|remap| remap.settings(None)),
         host_devices: Vec::new(),
         root_path: String::new(),
         ulimits: &shared.options.ulimits,
         devices: Default::default(),
-    }
-}
-
-/// The kernel's list of AppArmor profiles.
-fn apparmor_profiles(shared: &Shared) -> String {
-    match shared.host.facts.apparmor {
-        true => std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default(),
-        false => String::new(),
-    }
+    })
 }
 
 /// The settings that a run of the container has, and what is run beside it.
@@ -302,7 +292,7 @@ fn container_settings(
             devices,
             joined,
             users,
-            ..start_of(shared, record, generation, paths, user)
+            ..start_of(shared, record, generation, paths, user)?
         },
         mounts,
     )?;

@@ -224,8 +224,7 @@ fn make_shm(paths: &ContainerPaths, size: i64, (uid, gid): (u32, u32)) -> Result
         }
         let context = mount::Context::new("tmpfs")?;
         let (size, uid, gid) = (size.to_string(), uid.to_string(), gid.to_string());
-        let options =
-            [("source", "shm"), ("mode", "1777"), ("size", &*size), ("uid", &*uid), ("gid", &*gid)];
+        let options = [("source", "shm"), ("mode", "1777"), ("size", &*size), ("uid", &*uid), ("gid", &*gid)];
         for (key, value) in options {
             context.set(key, Some(value))?;
         }

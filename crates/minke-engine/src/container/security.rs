@@ -1,10 +1,14 @@
 //! `--security-opt`: what the words mean, decided before anything is kept. Pure.
 
+use minke_api::container::HostConfig;
 use minke_model::{Error, Result};
 use minke_spec::docker::Seccomp;
 
 /// The profile that Docker's own tools load into AppArmor.
 pub const DEFAULT_APPARMOR: &str = "docker-default";
+
+/// The word for no profile.
+const UNCONFINED: &str = "unconfined";
 
 /// What a container may do, beyond its capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +76,7 @@ pub fn parse(options: &[String], defaults: Defaults<'_>) -> Result<Security> {
             "apparmor" => {
                 security.apparmor = match value {
                     "" => AppArmor::Default,
-                    "unconfined" => AppArmor::Unconfined,
+                    UNCONFINED => AppArmor::Unconfined,
                     name => AppArmor::Named(name.to_owned()),
                 }
             }
@@ -110,6 +114,17 @@ impl Security {
             AppArmor::Unconfined => None,
             AppArmor::Default => is_loaded(DEFAULT_APPARMOR).then(|| DEFAULT_APPARMOR.to_owned()),
         }
+    }
+}
+
+/// The AppArmor profile of a container that has run, as `inspect` shows it.
+pub fn shown_profile(host: &HostConfig) -> String {
+    let options = host.security_opt.as_deref().unwrap_or_default();
+    match parse(options, Defaults::default()).unwrap_or_default().apparmor {
+        _ if host.privileged => UNCONFINED.into(),
+        AppArmor::Unconfined => UNCONFINED.into(),
+        AppArmor::Default => DEFAULT_APPARMOR.into(),
+        AppArmor::Named(name) => name,
     }
 }
 

@@ -73,6 +73,9 @@ impl Engine {
         let root = self.shared.store.rootfs_layout(id).ok();
         let exec_ids = self.shared.execs.of_container(id);
         let mut found = inspect::inspect(&view, &self.shared.paths(id), exec_ids, root);
+        if self.shared.apparmor.is_on() && view.lifecycle.generation > 0 {
+            found.app_armor_profile = super::security::shown_profile(&view.record.host_config);
+        }
         if query.size {
             let (own, all) = self.sizes(id, &view.record.image_id).await;
             (found.size_rw, found.size_root_fs) = (Some(own), Some(all));
@@ -310,7 +313,7 @@ fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> R
 /// Compiles the start plan once, so that what can't be started isn't created.
 fn check_plan(shared: &Shared, record: &Record) -> Result<()> {
     let paths = shared.paths(&record.id);
-    let start = launch::start_of(shared, record, 1, &paths, Default::default());
+    let start = launch::start_of(shared, record, 1, &paths, Default::default())?;
     let settings = settings::without_mounts(record, start)?;
     minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters).map(|_| ())
 }

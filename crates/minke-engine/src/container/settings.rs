@@ -55,8 +55,9 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
     let host = &record.host_config;
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default(), start.security)?;
     let joined = start.joined;
-    let apparmor_profile =
-        security.apparmor_profile(|name| security::is_loaded(&start.apparmor_profiles, name));
+    let apparmor_profile = security
+        .apparmor_profile(|name| security::is_loaded(&start.apparmor_profiles, name))
+        .filter(|_| !host.privileged);
     Ok(ContainerSettings {
         args: record.command(),
         env: config.env.iter().flatten().chain(&start.devices.env).cloned().collect(),

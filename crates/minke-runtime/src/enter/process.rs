@@ -215,7 +215,9 @@ fn set_labels(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
             Err(Errno::NOENT) => procfs.write("thread-self/attr/exec", &text),
             result => result,
         };
-        written.map_err(failure::setup(format!("unable to apply apparmor profile {profile:?}")))?;
+        // In runc's words, as Docker's users know them.
+        let words = "unable to apply apparmor profile: apparmor failed to apply profile: write /proc/thread-self/attr/apparmor/exec";
+        written.map_err(failure::setup(words))?;
     }
     if let Some(label) = &plan.selinux_label {
         procfs

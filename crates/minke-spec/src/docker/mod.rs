@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use minke_model::{Context, Error, Result};
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType,
-    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
-    Spec, User,
+    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
 };
 
 use crate::capabilities::{self, Adjustment};
@@ -168,7 +168,7 @@ fn process(settings: &ContainerSettings, host: &HostFacts) -> Result<Process> {
         .set_capabilities(Some(sets))
         .set_rlimits(Some(rlimits(&settings.ulimits)?).filter(|rows| !rows.is_empty()))
         .set_no_new_privileges(settings.no_new_privileges.then_some(true))
-        .set_apparmor_profile(settings.apparmor_profile.clone().filter(|_| !settings.privileged))
+        .set_apparmor_profile(settings.apparmor_profile.clone())
         .set_selinux_label(settings.selinux_label.clone())
         .set_oom_score_adj(Some(settings.oom_score_adj));
     Ok(process)
@@ -361,7 +361,8 @@ fn sysctls(settings: &ContainerSettings) -> HashMap<String, String> {
     if settings.network == Namespace::Private {
         let usual = defaults::NETWORK_SYSCTLS.into_iter();
         // Groups that a user namespace doesn't have can't be given the right to ping.
-        let usual = usual.filter(|(key, _)| settings.user_namespace.is_none() || !key.ends_with("ping_group_range"));
+        let usual =
+            usual.filter(|(key, _)| settings.user_namespace.is_none() || !key.ends_with("ping_group_range"));
         map.extend(usual.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     if sets_domainname(settings, &settings.domainname) && settings.user_namespace.is_none() {

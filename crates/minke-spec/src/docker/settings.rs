@@ -60,7 +60,7 @@ pub struct ContainerSettings {
     pub no_new_privileges: bool,
     /// The system call filter.
     pub seccomp: Seccomp,
-    /// The AppArmor profile; `None`: none.
+    /// The AppArmor profile, also of a privileged process in a container that isn't; `None`: none.
     pub apparmor_profile: Option<String>,
     /// Its control groups can be written to.
     pub writable_cgroups: bool,
