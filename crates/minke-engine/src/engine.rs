@@ -29,6 +29,7 @@ use crate::host::Host;
 use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
 use crate::remap::Remap;
+use crate::selinux::Selinux;
 use crate::volume::Volumes;
 
 /// How long an engine waits for the data root of one that has just been killed.
@@ -68,6 +69,8 @@ pub struct Shared {
     pub shim: ShimImage,
     /// What can be done with AppArmor.
     pub apparmor: AppArmor,
+    /// SELinux labels of containers, if they get any.
+    pub selinux: Option<Selinux>,
     /// The user namespaces of containers, if they have any.
     pub remap: Option<Remap>,
     /// Where the control groups of containers and shims are.
@@ -154,6 +157,7 @@ impl Shared {
         let mut host = Host::probe()?;
         let apparmor = AppArmor::start(host.facts.apparmor)?;
         host.facts.apparmor = apparmor.is_on();
+        let selinux = Selinux::start(options.selinux_enabled, host.found.selinux)?;
         let mut store_options = minke_store::Options::new(&options.exec_root);
         store_options.snapshot = match options.storage_driver.as_deref() {
             None => None,
@@ -183,6 +187,7 @@ impl Shared {
             filters: ProgramCache::default(),
             shim,
             apparmor,
+            selinux,
             remap,
             place,
             oom_kills: Mutex::default(),

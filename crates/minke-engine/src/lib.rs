@@ -23,6 +23,7 @@ mod prune;
 mod readiness;
 mod realtime;
 mod remap;
+mod selinux;
 mod shim;
 mod stream;
 mod system;

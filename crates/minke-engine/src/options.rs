@@ -52,6 +52,8 @@ pub struct EngineOptions {
     pub default_cgroupns_mode: String,
     /// Containers get user namespaces with this map; what is kept for them is in a folder of its own below the data root.
     pub userns_remap: Option<IdMap>,
+    /// Containers get SELinux labels, where the host has SELinux.
+    pub selinux_enabled: bool,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

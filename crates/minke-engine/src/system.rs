@@ -245,6 +245,7 @@ fn security_options(shared: &Shared) -> Vec<String> {
     let options = [
         (shared.apparmor.is_on(), "name=apparmor"),
         (shared.host.found.seccomp, "name=seccomp,profile=builtin"),
+        (shared.selinux.is_some(), "name=selinux"),
         (shared.remap.is_some(), "name=userns"),
         (shared.host.cgroup2(), "name=cgroupns"),
     ];

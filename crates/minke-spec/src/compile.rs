@@ -87,7 +87,8 @@ pub fn compile(spec: &Spec, host: &HostFacts) -> Result<StartPlan> {
         cgroup_namespace: has(NEW_CGROUP),
         inherited_propagation: inherited_propagation(root.propagation),
     };
-    let mounts = plan_mounts(spec.mounts().as_deref().unwrap_or_default(), &context)?;
+    let mut mounts = plan_mounts(spec.mounts().as_deref().unwrap_or_default(), &context)?;
+    label_mounts(&mut mounts, linux.mount_label().as_deref().unwrap_or_default());
     let in_user_namespace = host.in_user_namespace || has(NEW_USER);
     let own_dev =
         !mounts.iter().any(|step| matches!(step, MountStep::Bind { target, .. } if target == "/dev"));
@@ -120,6 +121,20 @@ pub fn compile(spec: &Spec, host: &HostFacts) -> Result<StartPlan> {
     })
 }
 
+/// Gives the file systems of a container's own its SELinux label; the kernel's views have theirs.
+fn label_mounts(mounts: &mut [MountStep], label: &str) {
+    if label.is_empty() {
+        return;
+    }
+    for step in mounts {
+        if let MountStep::Filesystem { fstype, options, .. } = step
+            && matches!(fstype.as_str(), "tmpfs" | "devpts")
+        {
+            options.push(("context".into(), Some(label.into())));
+        }
+    }
+}
+
 /// Accepts 1.0 to 1.3 with any patch number and pre-release.
 fn check_version(version: &str) -> Result<()> {
     let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
@@ -135,7 +150,6 @@ fn refuse_unimplemented(linux: &Linux) -> Result<()> {
     let asked = [
         (linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()), "linux.netDevices"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
     ];
     match asked.iter().find(|(there, _)| *there) {
         Some((_, what)) => {

@@ -11,9 +11,32 @@ const CATEGORIES: u32 = 1024;
 const SHARED_LEVEL: &str = "s0";
 /// What of the host never gets a container's label.
 const NEVER: [&str; 26] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/etc/passwd", "/etc/pki", "/etc/shadow", "/home", "/lib", "/lib64",
-    "/media", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/system", "/tmp", "/usr", "/var",
-    "/var/lib", "/var/log", "",
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/shadow",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/system",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "",
 ];
 
 /// A label in its parts.
@@ -38,7 +61,11 @@ impl Label {
 
     fn render(&self) -> String {
         let Self { user, role, kind, level } = self;
-        if level.is_empty() { format!("{user}:{role}:{kind}") } else { format!("{user}:{role}:{kind}:{level}") }
+        if level.is_empty() {
+            format!("{user}:{role}:{kind}")
+        } else {
+            format!("{user}:{role}:{kind}:{level}")
+        }
     }
 
     fn part(&mut self, key: &str) -> Option<&mut String> {
@@ -237,13 +264,33 @@ mod tests {
     #[test]
     fn each_option_changes_its_part() {
         for (options, process, mount) in [
-            (&[][..], "system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"),
-            (&["type:spc_t"], "system_u:system_r:spc_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"),
-            (&["level:s0:c100,c200"], "system_u:system_r:container_t:s0:c100,c200", "system_u:object_r:container_file_t:s0:c100,c200"),
+            (
+                &[][..],
+                "system_u:system_r:container_t:s0:c1,c2",
+                "system_u:object_r:container_file_t:s0:c1,c2",
+            ),
+            (
+                &["type:spc_t"],
+                "system_u:system_r:spc_t:s0:c1,c2",
+                "system_u:object_r:container_file_t:s0:c1,c2",
+            ),
+            (
+                &["level:s0:c100,c200"],
+                "system_u:system_r:container_t:s0:c100,c200",
+                "system_u:object_r:container_file_t:s0:c100,c200",
+            ),
             (&["user:u", "role:r"], "u:r:container_t:s0:c1,c2", "u:object_r:container_file_t:s0:c1,c2"),
-            (&["filetype:usr_t"], "system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:usr_t:s0:c1,c2"),
+            (
+                &["filetype:usr_t"],
+                "system_u:system_r:container_t:s0:c1,c2",
+                "system_u:object_r:usr_t:s0:c1,c2",
+            ),
             (&["type:a", "disable"], "", "system_u:object_r:container_file_t:s0:c1022,c1023"),
-            (&["nested"], "system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"),
+            (
+                &["nested"],
+                "system_u:system_r:container_t:s0:c1,c2",
+                "system_u:object_r:container_file_t:s0:c1,c2",
+            ),
         ] {
             let expected = Labels { process: process.into(), mount: mount.into() };
             assert_eq!(decided(options).unwrap(), expected, "{options:?}");
@@ -254,7 +301,10 @@ mod tests {
     fn what_is_no_option_is_refused_in_dockers_words() {
         let words = |option: &str| decided(&[option]).unwrap_err().message().to_owned();
         assert!(words("x").starts_with("bad label option \"x\", valid options 'disable' or"));
-        assert_eq!(words("x:y"), "bad label option \"x\", valid options 'disable, user, role, level, type, filetype'");
+        assert_eq!(
+            words("x:y"),
+            "bad label option \"x\", valid options 'disable, user, role, level, type, filetype'"
+        );
     }
 
     #[test]
@@ -287,7 +337,10 @@ mod tests {
     fn a_binds_source_gets_the_containers_label_or_the_shared_one() {
         let label = "system_u:object_r:container_file_t:s0:c1,c2";
         assert_eq!(relabel("/data", label, false).unwrap().as_deref(), Some(label));
-        assert_eq!(relabel("/data", label, true).unwrap().as_deref(), Some("system_u:object_r:container_file_t:s0"));
+        assert_eq!(
+            relabel("/data", label, true).unwrap().as_deref(),
+            Some("system_u:object_r:container_file_t:s0")
+        );
         assert_eq!(relabel("/data", "", false).unwrap(), None);
         for path in ["/", "/usr", "/etc/"] {
             let error = relabel(path, label, false).unwrap_err();

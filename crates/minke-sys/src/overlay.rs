@@ -23,6 +23,8 @@ pub struct Overlay {
     pub volatile: bool,
     /// `MOUNT_ATTR_*` bits of the mount.
     pub attributes: u64,
+    /// The SELinux label of all files.
+    pub label: Option<String>,
     /// The map that applies to every layer (Linux 5.19): what is root's on the disk is its root's in the mount.
     pub id_map: Option<LayerMap>,
 }
@@ -164,6 +166,9 @@ fn finish(overlay: &Overlay, context: &Context) -> Result<OwnedFd> {
     if overlay.volatile && overlay.upper.is_some() {
         context.set("volatile", None)?;
     }
+    if let Some(label) = &overlay.label {
+        context.set("context", Some(label))?;
+    }
     context.create()?;
     context.mount(overlay.attributes)
 }
@@ -215,6 +220,10 @@ fn mount_options(overlay: &Overlay, layers: &Layers) -> String {
     }
     if overlay.volatile && overlay.upper.is_some() {
         options += ",volatile";
+    }
+    if let Some(label) = &overlay.label {
+        // A level has a comma.
+        options += &format!(",context=\"{label}\"");
     }
     options
 }

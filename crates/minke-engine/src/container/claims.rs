@@ -111,6 +111,9 @@ fn release(shared: &Shared, container: &str, points: &[Point]) {
 
 /// Gives up what a removed container has claimed; with `volumes`, its anonymous volumes go too, unless others use them. Blocks.
 pub fn give_back(shared: &Shared, record: &Record, volumes: bool) {
+    if let Some(selinux) = &shared.selinux {
+        selinux.give_back(record);
+    }
     let points = record.points();
     release(shared, &record.id, &points);
     for point in points.iter().filter(|point| volumes && point.kind == Kind::Volume && point.anonymous) {
@@ -180,6 +183,9 @@ fn fill_one(
 /// Notes what the containers that an engine finds at its start refer to, and which of them run; unmounts the rest. Blocks.
 pub fn take_over(shared: &Shared, found: &[Found]) {
     for Found { record, lifecycle, .. } in found {
+        if let Some(selinux) = &shared.selinux {
+            selinux.note(record);
+        }
         for point in record.points().iter().filter(|point| point.kind == Kind::Volume) {
             shared.volumes.refer(&point.name, &record.id);
             if lifecycle.run().is_some() {

@@ -116,6 +116,8 @@ pub fn inspect(
             String::new()
         },
         name: format!("/{}", record.name),
+        mount_label: record.mount_label.clone(),
+        process_label: record.process_label.clone(),
         restart_count: view.lifecycle.restart_count.into(),
         driver: record.driver.clone(),
         platform: "linux".into(),

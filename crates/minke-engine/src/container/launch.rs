@@ -225,11 +225,17 @@ fn make_directories(paths: &ContainerPaths) -> Result<()> {
 /// The container's root as a mount that is attached nowhere.
 pub fn mount_root(shared: &Shared, record: &Record) -> Result<OwnedFd> {
     let files = shared.store.rootfs(&record.id)?;
-    mount_files(files, 0, shared.remap_of(record)).context("error creating overlay mount")
+    mount_files(shared, record, files, 0).context("error creating overlay mount")
 }
 
-/// Files of the store as a mount that is attached nowhere, with `MOUNT_ATTR_*` bits if it is an overlay.
-pub fn mount_files(files: RootFs, attributes: u64, remap: Option<&Remap>) -> std::io::Result<OwnedFd> {
+/// Files of the store as a container has them, as a mount that is attached nowhere, with `MOUNT_ATTR_*` bits if it is an overlay.
+pub fn mount_files(
+    shared: &Shared,
+    record: &Record,
+    files: RootFs,
+    attributes: u64,
+) -> std::io::Result<OwnedFd> {
+    let remap = shared.remap_of(record);
     match (files, remap) {
         (RootFs::Overlay { lowers, upper, work, volatile }, remap) => minke_sys::overlay::mount(&Overlay {
             lower: lowers,
@@ -260,6 +266,7 @@ pub fn start_of<'a>(
         paths,
         cgroup_path: shared.cgroup_path(record, generation),
         security: shared.security_defaults(),
+        labelled: shared.selinux.is_some(),
         apparmor_profiles: shared.apparmor.profiles()?,
         joined: Default::default(),
         users: shared.remap_of(record).map(|remap| remap.settings(None)),

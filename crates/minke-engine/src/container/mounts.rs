@@ -140,11 +140,14 @@ pub fn prepare(shared: &Shared, record: &Record, generation: u64) -> Result<Prep
         match point.kind {
             Kind::Bind => {
                 let owner = shared.remap_of(record).map(|remap| remap.map().root());
-                prepared.settings.push(bind_settings(point, bind_source(point, owner)?));
+                let source = bind_source(point, owner)?;
+                label(shared, record, point, Path::new(&source))?;
+                prepared.settings.push(bind_settings(point, source));
             }
             Kind::Tmpfs => prepared.settings.push(tmpfs_settings(&point.target, &point.options)),
             Kind::Volume => {
                 let data = use_volume(shared, record, point, generation)?;
+                label(shared, record, point, &data)?;
                 if point.subpath.is_empty() {
                     prepared.settings.push(bind_settings(point, data.to_string_lossy().into_owned()));
                 } else {
@@ -162,6 +165,14 @@ pub fn prepare(shared: &Shared, record: &Record, generation: u64) -> Result<Prep
     prepared.settings.extend(tmpfs.map(|(target, options)| tmpfs_settings(target, options)));
     prepared.settings.sort_by_key(|mount| target_of(mount).split('/').count());
     Ok(prepared)
+}
+
+/// Gives what is bound the container's SELinux label, where it is asked for.
+fn label(shared: &Shared, record: &Record, point: &Point, source: &Path) -> Result<()> {
+    match shared.selinux {
+        Some(_) => crate::selinux::relabel_source(source, &point.mode, &record.mount_label),
+        None => Ok(()),
+    }
 }
 
 impl Prepared {
@@ -289,7 +300,7 @@ fn image_mount(shared: &Shared, record: &Record, point: &Point, number: usize) -
         shared.store.create_rw(&layer, &image, Keep::Boot)?;
     }
     let files = shared.store.rootfs(&layer)?;
-    let whole = super::launch::mount_files(files, mount::ATTR_RDONLY, shared.remap_of(record));
+    let whole = super::launch::mount_files(shared, record, files, mount::ATTR_RDONLY);
     let whole = whole.with_context(|| format!("mounting the image {}", point.name))?;
     if point.subpath.is_empty() {
         return Ok(whole);

@@ -165,7 +165,8 @@ pub fn join(shared: &Shared, record: &Record) -> Result<Joined> {
     }
     if host.ipc_mode == "shareable" {
         let owner = shared.remap_of(record).map_or((0, 0), |remap| remap.map().root());
-        joined.shm = Some(make_shm(&shared.paths(&record.id), host.shm_size, owner)?);
+        let label = record.file_label().filter(|_| shared.selinux.is_some());
+        joined.shm = Some(make_shm(&shared.paths(&record.id), host.shm_size, owner, label)?);
     }
     Ok(joined)
 }
@@ -212,7 +213,12 @@ fn shm_of(paths: &ContainerPaths) -> String {
 }
 
 /// Memory that is mounted on the host, as only there can others find it.
-fn make_shm(paths: &ContainerPaths, size: i64, (uid, gid): (u32, u32)) -> Result<String> {
+fn make_shm(
+    paths: &ContainerPaths,
+    size: i64,
+    (uid, gid): (u32, u32),
+    label: Option<String>,
+) -> Result<String> {
     let path = shm_of(paths);
     let make = || -> std::io::Result<()> {
         match std::fs::create_dir(&path) {
@@ -227,6 +233,9 @@ fn make_shm(paths: &ContainerPaths, size: i64, (uid, gid): (u32, u32)) -> Result
         let options = [("source", "shm"), ("mode", "1777"), ("size", &*size), ("uid", &*uid), ("gid", &*gid)];
         for (key, value) in options {
             context.set(key, Some(value))?;
+        }
+        if let Some(label) = &label {
+            context.set("context", Some(label))?;
         }
         context.create()?;
         Ok(mount::attach_at(context.mount(ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?, &path)?)

@@ -40,6 +40,12 @@ pub struct Record {
     pub points: Option<Vec<Point>>,
     /// The storage driver's name.
     pub driver: String,
+    /// The SELinux label of its processes; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process_label: String,
+    /// That of its files.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mount_label: String,
 }
 
 /// How a record stands in its file.
@@ -75,6 +81,11 @@ impl Record {
         }
         let kept: Kept<Self> = serde_json::from_slice(bytes).context("a container's record is damaged")?;
         Ok((kept.record, kept.lifecycle))
+    }
+
+    /// The SELinux label of its files, if it has one.
+    pub fn file_label(&self) -> Option<String> {
+        Some(self.mount_label.clone()).filter(|label| !label.is_empty())
     }
 
     /// Its mounts.

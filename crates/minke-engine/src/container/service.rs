@@ -275,6 +275,10 @@ fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> R
     let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
     let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
     super::devices::check_requests(&host_config, &shared.options.cdi_spec_dirs)?;
+    let labels = match &shared.selinux {
+        Some(selinux) => selinux.label(shared, &host_config)?,
+        None => Default::default(),
+    };
     let keep = if host_config.auto_remove { Keep::Boot } else { Keep::Durable };
     let name = reserve_name(shared, name, &id)?;
     let claimed = match claims::claim(shared, &id, planned, keep) {
@@ -295,6 +299,8 @@ fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> R
         mounts: claimed.points.iter().map(|point| point.shown(volume_data)).collect(),
         points: Some(claimed.points.clone()),
         driver: shared.store.snapshot_kind().driver_name().to_owned(),
+        process_label: labels.process,
+        mount_label: labels.mount,
     };
     let lifecycle = Lifecycle::new(policy, record.host_config.auto_remove);
     let written = check_plan(shared, &record)

@@ -25,6 +25,8 @@ pub struct Start<'a> {
     pub cgroup_path: String,
     /// What the engine says of security.
     pub security: Defaults<'a>,
+    /// Its SELinux labels are used.
+    pub labelled: bool,
     /// The AppArmor profiles that are loaded, as the kernel lists them; empty without AppArmor.
     pub apparmor_profiles: String,
     /// Its user namespace, if it isn't the host's.
@@ -54,7 +56,7 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
     let config = &record.config;
     let host = &record.host_config;
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default(), start.security)?;
-    let joined = start.joined;
+    let (joined, labelled) = (start.joined, start.labelled);
     let apparmor_profile = security
         .apparmor_profile(|name| security::is_loaded(&start.apparmor_profiles, name))
         .filter(|_| !host.privileged);
@@ -105,7 +107,8 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         seccomp: security.seccomp,
         apparmor_profile,
         writable_cgroups: security.writable_cgroups,
-        selinux_label: None,
+        selinux_label: Some(record.process_label.clone()).filter(|label| labelled && !label.is_empty()),
+        mount_label: record.file_label().filter(|_| labelled),
         oom_score_adj: i32::try_from(host.oom_score_adj).unwrap_or_default(),
         ulimits: ulimits(record, start.ulimits),
         sysctls: host.sysctls.clone(),

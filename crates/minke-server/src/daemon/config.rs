@@ -151,7 +151,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
@@ -178,6 +178,7 @@ const KEYS: [&str; 33] = [
     "no-new-privileges",
     "pidfile",
     "seccomp-profile",
+    "selinux-enabled",
     "shutdown-timeout",
     "storage-driver",
     "tls",

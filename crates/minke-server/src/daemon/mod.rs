@@ -157,6 +157,7 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         default_ipc_mode: settings.default_ipc_mode.clone(),
         default_cgroupns_mode: settings.default_cgroupns_mode.clone(),
         userns_remap: settings.isolation.userns_remap.clone(),
+        selinux_enabled: settings.isolation.selinux_enabled,
         storage_driver: settings.storage_driver.clone(),
     }
 }

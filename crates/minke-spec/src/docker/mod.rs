@@ -243,6 +243,7 @@ fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<Str
         .set_namespaces(Some(namespaces(settings, host)))
         .set_devices(Some(devices.iter().map(linux_device).collect()))
         .set_rootfs_propagation(propagation)
+        .set_mount_label(settings.mount_label.clone())
         .set_masked_paths(hidden(
             &settings.masked_paths,
             &defaults::MASKED_PATHS,

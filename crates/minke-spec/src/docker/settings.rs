@@ -66,6 +66,8 @@ pub struct ContainerSettings {
     pub writable_cgroups: bool,
     /// The SELinux label of the process.
     pub selinux_label: Option<String>,
+    /// The SELinux label of its files.
+    pub mount_label: Option<String>,
     /// `--oom-score-adj`.
     pub oom_score_adj: i32,
     /// `--ulimit`, with the engine's defaults merged in.
