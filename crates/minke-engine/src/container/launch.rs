@@ -242,6 +242,7 @@ pub fn mount_files(
             upper: Some((upper, work)),
             volatile,
             attributes,
+            label: record.file_label().filter(|_| shared.selinux.is_some()),
             id_map: remap.map(Remap::layers),
         }),
         (RootFs::Directory(path), Some(remap)) => {

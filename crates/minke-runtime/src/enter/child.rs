@@ -20,19 +20,22 @@ use crate::failure::{self, Result};
 /// own mount namespace sees it.
 const ATTACH_AT: &str = "/proc";
 
-/// Joins the pid namespace of another container, then goes on as [`run`] in a process that is born there.
-pub(super) fn run_in_joined_pid_namespace(
+/// The namespaces that are joined before the container's process is made.
+pub(super) const JOINED_FIRST: u64 = (kernel::CLONE_NEWPID | kernel::CLONE_NEWUSER) as u64;
+
+/// Joins the user and pid namespaces of another container, then goes on as [`run`] in a process that is born there.
+pub(super) fn run_in_joined_namespaces(
     plan: &StartPlan,
     sources: Sources,
     streams: ChildStreams,
     (reporter, attendant): (Reporter, &dyn Attendant),
 ) -> ! {
-    let pid_namespace = u64::from(kernel::CLONE_NEWPID);
     let step = || -> Result<Cloned> {
-        for (_, fd) in sources.namespaces.iter().filter(|(kind, _)| *kind == pid_namespace) {
-            kernel::join_namespaces(fd, pid_namespace)
-                .map_err(failure::setup("error joining a pid namespace"))?;
+        if joins_user(&sources) {
+            process::set_oom_score(&plan.process, &sources.procfs, "self")?;
+            process::set_limits(&plan.process, 0)?;
         }
+        sources::join_namespaces(&sources.namespaces, !JOINED_FIRST)?;
         let namespaces = namespaces_of_clone(&plan.namespaces, plan.cgroup.v1.is_empty());
         kernel::clone(Clone { namespaces, cgroup: None, sibling: true })
             .map_err(failure::setup("cloning the container's init"))
@@ -45,6 +48,10 @@ pub(super) fn run_in_joined_pid_namespace(
         }
         Err(error) => reporter.fail(error),
     }
+}
+
+fn joins_user(sources: &Sources) -> bool {
+    sources.namespaces.iter().any(|(kind, _)| *kind == u64::from(kernel::CLONE_NEWUSER))
 }
 
 /// Becomes the container's first process.
@@ -98,7 +105,9 @@ fn set_up(
     // The caller may hold signals back for its own loop, and ignore others.
     signal::reset().map_err(failure::setup("resetting the signals"))?;
     sources::join_v1(&sources.tasks)?;
-    process::set_oom_score(&plan.process, &sources.procfs)?;
+    if plan.namespaces.new & u64::from(kernel::CLONE_NEWUSER) == 0 {
+        process::set_oom_score(&plan.process, &sources.procfs, "self")?;
+    }
     enter_namespaces(plan, &sources, reporter)?;
     kernel::new_session().map_err(failure::setup("making a session"))?;
     let root = build_root(plan, sources, &streams, attendant.root_path())?;
@@ -122,9 +131,8 @@ fn enter_namespaces(plan: &StartPlan, sources: &Sources, reporter: &Reporter) ->
     if new_user && !reporter.wait_for_go() {
         kernel::exit(1);
     }
-    sources::join_namespaces(&sources.namespaces, u64::from(kernel::CLONE_NEWPID))?;
-    let joined_user = sources.namespaces.iter().any(|(kind, _)| *kind == u64::from(kernel::CLONE_NEWUSER));
-    if new_user || joined_user {
+    sources::join_namespaces(&sources.namespaces, JOINED_FIRST)?;
+    if new_user || joins_user(sources) {
         become_root_of_user_namespace()?;
     }
     if !plan.cgroup.v1.is_empty() && plan.namespaces.new & u64::from(kernel::CLONE_NEWCGROUP) != 0 {

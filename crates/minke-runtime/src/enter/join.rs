@@ -69,7 +69,7 @@ pub fn launch_exec(
             // Before the user namespace, which would refuse it.
             let users = context.namespaces & u64::from(kernel::CLONE_NEWUSER) != 0;
             let limited = || if users { process::set_limits(plan, 0) } else { Ok(()) };
-            if let Err(error) = process::set_oom_score(plan, &procfs).and_then(|()| limited()) {
+            if let Err(error) = process::set_oom_score(plan, &procfs, "self").and_then(|()| limited()) {
                 reporter.fail(error);
             }
             let mut needed = needed(plan, &streams, &procfs, &reporter);

@@ -142,10 +142,11 @@ pub fn launch(
 ) -> Result<Launched> {
     let (ours, theirs) = channel::pair().map_err(failure::setup("making a socket pair"))?;
     let reporter = Reporter(theirs);
-    let joins_pid = sources.namespaces.iter().any(|(kind, _)| *kind == u64::from(kernel::CLONE_NEWPID));
+    // A process is born in a joined pid namespace, and its new namespaces belong to a joined user namespace.
+    let joins_first = sources.namespaces.iter().any(|(kind, _)| kind & child::JOINED_FIRST != 0);
     let how = Clone {
         // On v1 the control group namespace is made after the child has joined its groups: its root is where it then is.
-        namespaces: if joins_pid {
+        namespaces: if joins_first {
             0
         } else {
             namespaces_of_clone(&plan.namespaces, plan.cgroup.v1.is_empty())
@@ -156,14 +157,14 @@ pub fn launch(
     match kernel::clone(how).map_err(failure::setup("cloning the container's init"))? {
         Cloned::Child => {
             drop(ours);
-            if joins_pid {
-                child::run_in_joined_pid_namespace(plan, sources, streams, (reporter, attendant))
+            if joins_first {
+                child::run_in_joined_namespaces(plan, sources, streams, (reporter, attendant))
             }
             child::run(plan, sources, streams, (reporter, attendant))
         }
         Cloned::Parent(pid, pidfd) => {
             drop(reporter);
-            let (pid, pidfd) = if joins_pid { (None, None) } else { (Some(pid), Some(pidfd)) };
+            let (pid, pidfd) = if joins_first { (None, None) } else { (Some(pid), Some(pidfd)) };
             let launched = Launched { pid, pidfd, status: ours };
             if plan.namespaces.new & u64::from(kernel::CLONE_NEWUSER) != 0 {
                 let child = pid.ok_or_else(|| {
@@ -173,8 +174,9 @@ pub fn launch(
                     )
                 })?;
                 write_user_maps(&sources, &plan.namespaces, child)?;
-                // From inside it could not raise them.
+                // From inside it could not raise the ones nor lower the other.
                 process::set_limits(&plan.process, child)?;
+                process::set_oom_score(&plan.process, &sources.procfs, &format!("{child}"))?;
                 launched.go().map_err(failure::setup("releasing the container's init"))?;
             }
             Ok(launched)

@@ -170,13 +170,15 @@ pub(super) fn set_limits(plan: &ProcessPlan, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Sets the process's place among the victims of memory shortage; in a user namespace it would be too late.
-pub(super) fn set_oom_score(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
+/// Sets a process's (`self` or a pid) place among the victims of memory shortage; from a user namespace it can't be lowered.
+pub(super) fn set_oom_score(plan: &ProcessPlan, procfs: &Procfs, of: &str) -> Result<()> {
     let Some(wanted) = plan.oom_score_adj else { return Ok(()) };
     let text = format!("{wanted}");
-    match procfs.write("self/oom_score_adj", &text) {
+    match procfs.write(&format!("{of}/oom_score_adj"), &text) {
         // Lowering it is for the privileged only; what is already right needs no writing.
-        Err(Errno::ACCESS | Errno::PERM) if current_oom_score(procfs).is_some_and(|now| now == wanted) => {
+        Err(Errno::ACCESS | Errno::PERM)
+            if current_oom_score(procfs, of).is_some_and(|now| now == wanted) =>
+        {
             Ok(())
         }
         result => result.map_err(|errno| {
@@ -186,8 +188,8 @@ pub(super) fn set_oom_score(plan: &ProcessPlan, procfs: &Procfs) -> Result<()> {
     }
 }
 
-fn current_oom_score(procfs: &Procfs) -> Option<i32> {
-    let bytes = procfs.read("self/oom_score_adj").ok()?;
+fn current_oom_score(procfs: &Procfs, of: &str) -> Option<i32> {
+    let bytes = procfs.read(&format!("{of}/oom_score_adj")).ok()?;
     core::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
