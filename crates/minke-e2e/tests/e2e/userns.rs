@@ -64,7 +64,7 @@ fn the_containers_root_is_nobody_on_the_host() {
         assert_eq!(rig.ok("run --rm --ulimit nofile=70000:80000 busybox sh -c 'ulimit -Hn'"), "80000");
         assert_eq!(rig.ok("run --rm --domainname d.e busybox cat /proc/sys/kernel/domainname"), "d.e");
         assert_eq!(
-            rig.ok("run --rm busybox stat -c %u /etc/hosts /etc/passwd /dev/shm /proc/1 / | uniq"),
+            rig.ok("run --rm busybox sh -c 'stat -c %u /etc/hosts /etc/passwd /dev/shm /proc/1 / | uniq'"),
             "0"
         );
     });
