@@ -43,7 +43,7 @@ mod log_settings;
 mod marks;
 mod mounts;
 mod names;
-mod namespaces;
+pub mod namespaces;
 mod owner;
 pub mod paths;
 mod pausing;

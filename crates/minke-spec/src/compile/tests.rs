@@ -208,13 +208,12 @@ fn kernel_parameters_are_paths_in_a_namespace_of_the_container() {
 
 #[test]
 fn what_is_not_there_yet_is_refused_not_ignored() {
-    for (over, what) in [(json!({"linux": {"netDevices": {"eth0": {}}}}), "linux.netDevices")] {
-        let error = plan(with(over)).expect_err("refused");
-        assert_eq!(
-            (error.kind(), error.message()),
-            (ErrorKind::NotImplemented, &*format!("not supported in the configuration: {what}"))
-        );
-    }
+    let over = json!({"linux": {"netDevices": {"eth0": {}}}});
+    let error = plan(with(over)).expect_err("refused");
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::NotImplemented, "not supported in the configuration: linux.netDevices")
+    );
 }
 
 #[test]
