@@ -32,7 +32,7 @@ fn containers_run_in_dockers_profile_unless_they_say_otherwise() {
         assert_eq!(rig.ok(&format!("exec --privileged one {own}")), "docker-default (enforce)");
         // What capabilities and the filter would allow.
         let mount = "busybox mount -t tmpfs none /tmp";
-        rig.fails(&format!("run --rm --cap-add SYS_ADMIN {mount}"), 1, "ermission denied");
+        rig.fails(&format!("run --rm --cap-add SYS_ADMIN {mount}"), 255, "Permission denied");
         rig.ok(&format!("run --rm --cap-add SYS_ADMIN --security-opt apparmor=unconfined {mount}"));
         assert_eq!(rig.ok(&format!("run --rm --privileged busybox {own}")), "unconfined");
         rig.ok("run --name free --security-opt apparmor=unconfined busybox true");
