@@ -264,8 +264,9 @@ pub fn start_holder(shim: &ShimImage, cgroup: Option<&OwnedFd>) -> Result<(Owned
             .context(failed)?;
     let cgroup = cgroup.map(|fd| fd.as_fd());
     let arguments: &[&str] = &["minke-shim", "hold"];
-    let started =
-        shim.start(Start { control: control.as_fd(), arguments, cgroup, v1_tasks: &[] }).context(failed)?;
+    let started = shim
+        .start(Start { control: control.as_fd(), arguments, cgroup, v1_tasks: &[], namespaces: 0 })
+        .context(failed)?;
     let pid = started.pid;
     shims::adopt(started);
     Ok((hold, pid))

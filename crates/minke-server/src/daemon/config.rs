@@ -151,7 +151,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
