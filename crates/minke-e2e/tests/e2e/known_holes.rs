@@ -89,6 +89,32 @@ fn a_volume_at_dev_is_believed_nothing() {
     });
 }
 
+/// CVE-2026-41579, CVE-2026-47766: an image's `/dev` that is a link. What is mounted and made there is where the link ends inside.
+#[test]
+fn a_dev_that_is_a_link_is_where_it_ends_inside() {
+    ours(|rig| {
+        let mut tree = Tree::default();
+        for folder in ["bin/", "elsewhere/"] {
+            tree.folder(folder, 0o755);
+        }
+        tree.file("bin/busybox", 0o755, &std::fs::read(peers::busybox()).expect("busybox is readable"));
+        tree.link("bin/ls", "busybox");
+        // The host has such a folder as well.
+        let there = aim(rig);
+        let far = there.display().to_string();
+        let mut way = String::new();
+        for part in far.split('/').filter(|part| !part.is_empty()) {
+            way = format!("{way}{part}/");
+            tree.folder(&way, 0o755);
+        }
+        tree.link("dev", &format!("../../../../../../../..{far}"));
+        rig.import("linked", &tree.finish(), &["ENV PATH=/bin"]);
+        let seen = rig.ok(&format!("run --rm linked ls {far}"));
+        assert!(seen.lines().any(|name| name == "null") && !seen.contains("secret"), "{seen}");
+        is_untouched(&there, "/dev");
+    });
+}
+
 /// CVE-2025-52881: what lies about `/proc` is told no kernel parameter and no label; those go to the kernel's own.
 #[test]
 fn a_volume_in_proc_is_told_nothing() {
