@@ -19,6 +19,7 @@ use crate::container::paths::ContainerPaths;
 use crate::container::record::Record;
 use crate::container::registry::Registry;
 use crate::container::security::Defaults;
+use crate::container::spare_networks::SpareNetworks;
 use crate::container::stats::Samples;
 use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub pruning: Pruning,
     /// Events.
     pub events: Events,
+    /// Network namespaces made ahead.
+    pub spare_networks: Arc<SpareNetworks>,
     /// How many starts work at once.
     pub starts: Turnstile,
     /// Compiled system call filters.
@@ -184,6 +187,7 @@ impl Shared {
             execs: Execs::default(),
             pruning: Pruning::default(),
             events: Events::default(),
+            spare_networks: Arc::default(),
             filters: ProgramCache::default(),
             shim,
             apparmor,

@@ -1,11 +1,15 @@
 //! Answers and the headers that all of them have.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use minke_api::{ApiVersion, json};
 use serde::Serialize;
 
 use crate::body::Body;
+
+const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+const EXPERIMENTAL: HeaderName = HeaderName::from_static("docker-experimental");
+const OS_TYPE: HeaderName = HeaderName::from_static("ostype");
 
 /// An answer.
 pub type Response = http::Response<Body>;
@@ -53,9 +57,9 @@ impl CommonHeaders {
     /// Adds them to an answer.
     pub fn add(&self, answer: &mut Response) {
         let headers = answer.headers_mut();
-        headers.insert("api-version", self.version.clone());
-        headers.insert("docker-experimental", HeaderValue::from_static("false"));
-        headers.insert("ostype", HeaderValue::from_static("linux"));
+        headers.insert(API_VERSION, self.version.clone());
+        headers.insert(EXPERIMENTAL, HeaderValue::from_static("false"));
+        headers.insert(OS_TYPE, HeaderValue::from_static("linux"));
         headers.insert(header::SERVER, self.server.clone());
     }
 }

@@ -42,6 +42,22 @@ fn loopback_is_up_and_nothing_else_is_there() {
 }
 
 #[test]
+fn a_network_namespace_that_was_made_ahead_is_the_containers_own() {
+    let script = "cat /sys/class/net/lo/flags; ls /sys/class/net; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
+                  readlink /proc/self/ns/net";
+    let mut container = Container::new(&["sh", "-c", script]);
+    container.plan.sysctls = vec![("net/ipv4/ip_unprivileged_port_start".into(), "77".into())];
+    let made = std::thread::spawn(|| minke_sys::link::enter_new_network().unwrap());
+    let namespace = made.join().unwrap();
+    let inode = rustix::fs::fstat(&namespace).unwrap().st_ino;
+    container.network = Some(namespace);
+    container.start().unwrap();
+    assert_eq!(container.wait(), 0, "{}", container.logged("stderr"));
+    assert_eq!(container.logged("stdout"), format!("0x9\nlo\n77\nnet:[{inode}]\n"));
+    container.census();
+}
+
+#[test]
 fn masked_paths_are_empty_and_readonly_ones_refuse_writing() {
     let text = output(
         "wc -c < /proc/keys; ls /sys/firmware | wc -l; (echo 1 > /proc/sys/kernel/printk) 2>&1 | grep -c 'Read-only'; \

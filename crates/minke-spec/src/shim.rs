@@ -66,8 +66,8 @@ pub enum Request {
         protocol: u16,
     },
     /// Starts the container; only on the inherited connection, only once.
-    /// Descriptors: the root file system as a detached mount, then those of [`StartRequest::sources`], then those of
-    /// [`StartRequest::attach`], in order.
+    /// Descriptors: the root file system as a detached mount, then that of [`StartRequest::network`], those of
+    /// [`StartRequest::sources`] and those of [`StartRequest::attach`], in order.
     Start(alloc::boxed::Box<StartRequest>),
     /// Sends a signal to the container's init process, or with `all` to every process of its pid namespace.
     Kill {
@@ -235,6 +235,8 @@ pub struct StartRequest {
     pub attach: Vec<AttachRequest>,
     /// The binds of [`StartPlan::mounts`], by their number, whose source comes as a descriptor of a detached mount.
     pub sources: Vec<u32>,
+    /// The new network namespace of the plan comes as a descriptor, with `lo` up: it was made ahead.
+    pub network: bool,
     /// Programs of the host to run on the way and at the end; mostly none.
     pub hooks: Vec<Hook>,
     /// Where hooks find the container's configuration: a folder with `config.json`, and with a folder `rootfs`, at which the root is

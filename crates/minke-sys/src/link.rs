@@ -1,15 +1,24 @@
-//! The one thing about network devices that a container without a network needs: `lo` up.
+//! The one thing about network devices that a container without a network needs: a namespace with `lo` up.
 
 use linux_raw_sys::general as k;
-use rustix::fd::AsRawFd;
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::Result;
 use crate::raw::call;
+use crate::{Result, process};
 
 const SIOCGIFFLAGS: usize = 0x8913;
 const SIOCSIFFLAGS: usize = 0x8914;
 const IFF_UP: u16 = 1;
+
+/// Makes a network namespace with `lo` up and moves the calling thread into it; the namespace lasts as long as somebody is in it
+/// or holds its descriptor.
+pub fn enter_new_network() -> Result<OwnedFd> {
+    process::unshare(u64::from(process::CLONE_NEWNET))?;
+    loopback_up()?;
+    rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
 
 /// Brings `lo` up in the caller's network namespace.
 pub fn loopback_up() -> Result<()> {

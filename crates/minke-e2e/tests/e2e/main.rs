@@ -24,6 +24,7 @@ mod known_holes;
 mod lifecycle;
 mod limits;
 mod limits_enforced;
+mod list;
 mod log_packing;
 mod logs;
 mod metrics;

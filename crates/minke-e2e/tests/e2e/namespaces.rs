@@ -141,3 +141,25 @@ fn the_daemon_s_defaults_stand_where_a_container_says_nothing() {
         });
     });
 }
+
+#[test]
+fn each_container_has_a_network_of_its_own_with_nothing_but_loopback() {
+    once(|rig| {
+        // So many in a row that what was made ahead is used up, filled again, and one is made at the start.
+        let names: Vec<String> = (0..8).map(|number| format!("c{number}")).collect();
+        for name in &names {
+            let sysctl = "--sysctl net.ipv4.ip_unprivileged_port_start=77";
+            rig.ok(&format!("run -d --name {name} --network none {sysctl} busybox sleep 1000"));
+        }
+        let mut seen = vec![own("net")];
+        let script =
+            "ls /sys/class/net; cat /sys/class/net/lo/flags /proc/sys/net/ipv4/ip_unprivileged_port_start";
+        for name in &names {
+            seen.push(link(rig, name, "net"));
+            assert_eq!(rig.ok(&format!("exec {name} sh -c '{script}'")), "lo\n0x9\n77", "{name}");
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), names.len() + 1, "{seen:?}");
+    });
+}

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::lifecycle::{Lifecycle, Refusal, State};
 use super::owner::packing::Placed;
 use super::record::Record;
+use super::rendering::Rendering;
 use super::root::RootAccess;
 use crate::log::pack::Packed;
 use crate::shim::connection::ShimConnection;
@@ -31,6 +32,8 @@ pub struct View {
     pub last_exit: Option<super::lifecycle::Exit>,
     /// It is gone.
     pub removed: bool,
+    /// What it looks like in the list, once somebody has asked.
+    pub rendering: Rendering,
 }
 
 impl View {

@@ -36,22 +36,17 @@ pub fn status_word(state: &State) -> &'static str {
 
 /// Docker's sentence for a state, as `ps` shows it at `now`.
 pub fn status_sentence(view: &View, now: Timestamp) -> String {
+    sentence(&view.lifecycle.state, view.lifecycle.health.as_ref(), now)
+}
+
+fn sentence(state: &State, health: Option<&Health>, now: Timestamp) -> String {
     let since = |then: Timestamp| {
         duration::render_human(Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO))
     };
-    match &view.lifecycle.state {
+    match state {
         State::Created => "Created".into(),
-        State::Starting { before } => {
-            let before = View {
-                lifecycle: super::lifecycle::Lifecycle {
-                    state: (**before).clone(),
-                    ..view.lifecycle.clone()
-                },
-                ..view.clone()
-            };
-            status_sentence(&before, now)
-        }
-        State::Running(run) => match &view.lifecycle.health {
+        State::Starting { before } => sentence(before, health, now),
+        State::Running(run) => match health {
             None => format!("Up {}", since(run.started_at)),
             Some(health) => format!("Up {} ({})", since(run.started_at), health.status.remark()),
         },

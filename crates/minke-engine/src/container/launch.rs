@@ -69,6 +69,8 @@ struct Prepared {
     connection: socket::PacketSocket,
     request: Box<StartRequest>,
     root: OwnedFd,
+    /// The network namespace, if one was made ahead.
+    network: Option<OwnedFd>,
     /// What goes beside the request instead of being opened by name.
     sources: Vec<OwnedFd>,
     /// Keeps the container's unit until the container is in it.
@@ -95,10 +97,13 @@ pub async fn launch(
         .map_err(|error| LaunchFailure::from(Error::system(format!("preparing the start: {error}"))))??;
     let (connection, events) = ShimConnection::new(prepared.connection);
     let mut descriptors = vec![&prepared.root];
+    descriptors.extend(&prepared.network);
     descriptors.extend(&prepared.sources);
     descriptors.extend(&sockets);
+    let namespaces = prepared.request.plan.namespaces.clone();
     let answer = connection.request(&Request::Start(prepared.request), &descriptors).await;
     drop(prepared.hold);
+    shared.spare_networks.refill(&namespaces);
     match answer {
         Ok((Reply::Started(started), descriptors)) => {
             let pidfd = descriptors.into_iter().next();
@@ -163,7 +168,9 @@ fn prepare(
         request.bundle = bundle::write(&paths, &settings, &shared.host.facts)?;
         request.hooks = hooks;
     }
-    Ok(Prepared { connection, request: Box::new(request), root, sources, hold })
+    let network = shared.spare_networks.take(&request.plan.namespaces);
+    request.network = network.is_some();
+    Ok(Prepared { connection, request: Box::new(request), root, network, sources, hold })
 }
 
 /// Finds the steps of the plan that the given mounts are for.
@@ -207,6 +214,7 @@ fn request(
         sources: Vec::new(),
         hooks: Vec::new(),
         bundle: String::new(),
+        network: false,
     })
 }
 

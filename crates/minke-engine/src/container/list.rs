@@ -1,13 +1,15 @@
 //! Which containers `ps` shows: Docker's filters over views. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use minke_api::Filters;
-use minke_api::container::{ContainerListQuery, ContainerSummary};
+use minke_api::{Filters, StringMap};
+use minke_api::container::ContainerListQuery;
 use minke_model::{Error, Result};
 use regex_lite::Regex;
 
 use super::handle::View;
-use super::inspect::{health_word, status_word, summary};
+use super::inspect::{health_word, status_word};
 
 const FILTERS: [&str; 16] = [
     "ancestor",
@@ -55,22 +57,21 @@ struct Chosen<'a> {
 ///
 /// # Errors
 /// A filter or one of its values that Docker refuses.
-pub fn list(
-    views: &[std::sync::Arc<View>],
+pub fn list<'a>(
+    views: &'a [Arc<View>],
     query: &ContainerListQuery,
     lookup: &Lookup<'_>,
-) -> Result<Vec<ContainerSummary>> {
+) -> Result<Vec<&'a View>> {
     let chosen = Chosen::new(query, lookup)?;
-    let mut views: Vec<_> = views.iter().filter(|view| !view.removed).collect();
-    views.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
-    let limit = if query.limit > 0 { usize::try_from(query.limit).unwrap_or(usize::MAX) } else { usize::MAX };
-    let now = Timestamp::now();
-    Ok(views
-        .into_iter()
-        .filter(|view| chosen.wants(view))
-        .take(limit)
-        .map(|view| summary(view, now))
-        .collect())
+    let mut found: Vec<&View> =
+        views.iter().map(|view| &**view).filter(|view| !view.removed && chosen.wants(view)).collect();
+    found.sort_unstable_by(|a, b| {
+        b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id))
+    });
+    if query.limit > 0 {
+        found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
+    }
+    Ok(found)
 }
 
 impl<'a> Chosen<'a> {
@@ -127,18 +128,24 @@ impl<'a> Chosen<'a> {
     fn wants(&self, view: &View) -> bool {
         let record = &view.record;
         let filters = self.filters;
-        let labels = record.config.labels.clone().unwrap_or_default();
         let status = status_word(&view.lifecycle.state);
-        (self.all || view.is_running() || status == "restarting")
-            && filters.allows("status", status)
+        if !(self.all || view.is_running() || status == "restarting") {
+            return false;
+        }
+        if filters.is_empty() {
+            return true;
+        }
+        let none = StringMap::new();
+        let labels = record.config.labels.as_ref().unwrap_or(&none);
+        filters.allows("status", status)
             && (!filters.contains("id") || filters.values("id").any(|id| record.id.starts_with(id)))
             && (!filters.contains("name")
                 || self
                     .names
                     .iter()
                     .any(|name| name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))))
-            && filters.allows_labels("label", &labels)
-            && (!filters.contains("label!") || !filters.allows_labels("label!", &labels))
+            && filters.allows_labels("label", labels)
+            && (!filters.contains("label!") || !filters.allows_labels("label!", labels))
             && (!filters.contains("exited") || self.has_exit_code(view))
             && (!filters.contains("ancestor") || self.images.contains(&record.image_id))
             && self.before.is_none_or(|time| record.created < time)

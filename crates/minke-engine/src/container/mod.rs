@@ -9,13 +9,13 @@
 //! | `lifecycle` | the state machine: pure |
 //! | `health` | what probes say of a container: pure |
 //! | `owner` | the task that owns a container and carries out effects |
-//! | `launch`, `teardown`, `shims` | the effects: a start, the end of a run, of a container |
+//! | `launch`, `teardown`, `shims`, `spare_networks` | the effects: a start, the end of a run, of a container |
 //! | `probe` | one probe of a container's health |
 //! | `wish` | what was asked for, for an engine that comes after a crash |
 //! | `reconcile` | what an engine finds when it starts |
 //! | `update` | other limits for a container that may be running |
 //! | `stats`, `usage`, `top`, `processes` | what a container uses, and its processes |
-//! | `inspect`, `list` | what is shown: pure |
+//! | `inspect`, `list`, `rendering` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
 //! | `root`, `files`, `commit` | its files: how they are reached, archives of them, images made of them |
 
@@ -53,6 +53,7 @@ mod processes;
 pub mod reconcile;
 pub mod record;
 pub mod registry;
+mod rendering;
 mod resources;
 pub mod root;
 pub mod run;
@@ -61,6 +62,7 @@ pub mod security;
 mod service;
 mod settings;
 pub mod shims;
+pub mod spare_networks;
 pub mod stats;
 mod teardown;
 mod tell;

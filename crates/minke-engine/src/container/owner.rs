@@ -121,6 +121,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         exits: 0,
         last_exit: last_exit.clone(),
         removed: false,
+        rendering: Default::default(),
     };
     let (running, running_receiver) = watch::channel(view.is_running());
     let (view, view_receiver) = watch::channel(Arc::new(view));
@@ -523,6 +524,7 @@ impl Owner {
             exits: self.exits,
             last_exit: self.last_exit.clone(),
             removed: self.removed,
+            rendering: Default::default(),
         };
         let running = view.is_running();
         self.view.send_replace(Arc::new(view));

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use minke_model::{Error, Result};
 
-use super::handle::Container;
+use super::handle::{Container, View};
 
 /// All containers of an engine.
 #[derive(Debug, Default)]
@@ -61,6 +61,11 @@ impl Registry {
     /// All containers, by id.
     pub fn all(&self) -> Vec<Arc<Container>> {
         self.read().containers.values().cloned().collect()
+    }
+
+    /// The latest views of all containers, by id.
+    pub fn views(&self) -> Vec<Arc<View>> {
+        self.read().containers.values().map(|container| container.view()).collect()
     }
 
     /// The container that `reference` means: a full id, a name with or without its slash, or the beginning of one id.

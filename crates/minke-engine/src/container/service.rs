@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use minke_api::adapt::Adapt as _;
 use minke_api::container::*;
+use minke_api::{ApiVersion, json};
 use minke_model::{Context as _, Digest, Error, ErrorKind, Result, image};
 use minke_spec::shim::{AttachRequest, Framing, Request};
 use minke_store::Keep;
@@ -13,12 +15,15 @@ use super::handle::{Command, View};
 use super::lifecycle::{Lifecycle, State};
 use super::owner::{self, Found};
 use super::record::Record;
+use super::rendering::write_summary;
 use super::{attach, claims, inspect, launch, list, names, point, settings};
 use crate::engine::{Shared, random_hex};
 use crate::log::LogOptions;
 use crate::time::parse_query_time;
 use crate::{Attachment, Engine, LogStream};
 
+/// About how long a container's element of the list is.
+const SUMMARY_BYTES: usize = 768;
 /// How often another name is tried for a container without one.
 const NAME_ATTEMPTS: u32 = 20;
 
@@ -46,13 +51,12 @@ impl Engine {
         })
     }
 
-    /// `GET /containers/json`.
+    /// `GET /containers/json`, in the newest form.
     pub async fn container_list(&self, query: &ContainerListQuery) -> Result<Vec<ContainerSummary>> {
-        let views: Vec<Arc<View>> =
-            self.shared.containers.all().iter().map(|container| container.view()).collect();
-        let image = |name: &str| self.shared.store.image(name).ok().map(|image| image.id.to_string());
-        let created = |name: &str| Ok(self.shared.containers.resolve(name)?.view().record.created);
-        let mut found = list::list(&views, query, &list::Lookup { image: &image, created: &created })?;
+        let views = self.shared.containers.views();
+        let now = Timestamp::now();
+        let mut found: Vec<_> =
+            self.listed(&views, query)?.into_iter().map(|view| inspect::summary(view, now)).collect();
         if query.size {
             for summary in &mut found {
                 let sizes = self.sizes(&summary.id, &summary.image_id).await;
@@ -60,6 +64,37 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+
+    /// The same as the answer's body in the form of `version`.
+    pub async fn container_list_json(
+        &self,
+        query: &ContainerListQuery,
+        version: ApiVersion,
+    ) -> Result<Vec<u8>> {
+        if query.size {
+            let mut found = self.container_list(query).await?;
+            found.adapt(version);
+            return Ok(json::encode(&found));
+        }
+        let views = self.shared.containers.views();
+        let now = Timestamp::now();
+        let mut body = Vec::with_capacity(views.len() * SUMMARY_BYTES + 3);
+        body.push(b'[');
+        for (index, view) in self.listed(&views, query)?.into_iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            write_summary(view, version, now, &mut body);
+        }
+        body.extend_from_slice(b"]\n");
+        Ok(body)
+    }
+
+    fn listed<'a>(&self, views: &'a [Arc<View>], query: &ContainerListQuery) -> Result<Vec<&'a View>> {
+        let image = |name: &str| self.shared.store.image(name).ok().map(|image| image.id.to_string());
+        let created = |name: &str| Ok(self.shared.containers.resolve(name)?.view().record.created);
+        list::list(views, query, &list::Lookup { image: &image, created: &created })
     }
 
     /// `GET /containers/{id}/json`.

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use minke_spec::plan::{DeviceNode, MountStep, StartPlan};
+use minke_spec::plan::{DeviceNode, MountStep, NamespacePlan, StartPlan};
 use minke_sys::mount::{self, Change, Extent};
 use minke_sys::procfs::Procfs;
 use minke_sys::{AsFd, Errno, OwnedFd, process as kernel, rooted};
@@ -88,6 +88,14 @@ impl Sources {
     /// Lets the child wait for a byte from `gate` instead of the caller's word.
     pub fn wait_at(&mut self, gate: OwnedFd) {
         self.gate = Some(gate);
+    }
+
+    /// Lets the child join a network namespace that was made for it, instead of making one.
+    pub fn join_network(&mut self, namespace: OwnedFd, plan: &mut NamespacePlan) {
+        let kind = u64::from(kernel::CLONE_NEWNET);
+        plan.new &= !kind;
+        plan.loopback_up = false;
+        self.namespaces.push((kind, namespace));
     }
 
     /// The root file system.

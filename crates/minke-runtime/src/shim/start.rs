@@ -47,7 +47,7 @@ impl Shim {
         mut descriptors: Vec<OwnedFd>,
     ) -> Result<()> {
         let StartRequest {
-            container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources, ..
+            container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources, network, ..
         } = request;
         let hooks = Hooks::new(request.hooks, request.bundle, &container_id);
         let oom_score = guard::take();
@@ -74,7 +74,11 @@ impl Shim {
         let clients = descriptors.split_off(descriptors.len().saturating_sub(attach.len()));
         let given = descriptors.split_off(descriptors.len().saturating_sub(sources.len()));
         let given = sources.into_iter().zip(given).collect();
-        let sources = Sources::open(&plan, descriptors.pop(), given)?;
+        let network = if network { descriptors.pop() } else { None };
+        let mut sources = Sources::open(&plan, descriptors.pop(), given)?;
+        if let Some(network) = network {
+            sources.join_network(network, &mut plan.namespaces);
+        }
         if let Some(container) = &mut self.container {
             container.root = sources.keep_root();
         }

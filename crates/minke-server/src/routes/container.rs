@@ -23,9 +23,8 @@ fn done() -> Result<Response> {
 }
 
 pub async fn list(request: &Request) -> Result<Response> {
-    let mut containers = request.engine.container_list(&request.query()?).await?;
-    containers.adapt(request.version);
-    Ok(response::json(&containers))
+    let body = request.engine.container_list_json(&request.query()?, request.version).await?;
+    Ok(response::of_type("application/json", Body::from(body)))
 }
 
 pub async fn create(mut request: Request) -> Result<Response> {

@@ -74,6 +74,7 @@ fn shim_image() -> &'static spawn::Image {
 pub struct Container {
     pub directory: tempfile::TempDir,
     pub plan: StartPlan,
+    pub network: Option<OwnedFd>,
     pub stdio: Stdio,
     pub log: LogSettings,
     pub group: Group,
@@ -231,6 +232,7 @@ impl Container {
         Self {
             directory,
             plan,
+            network: None,
             stdio: Stdio::default(),
             log,
             group,
@@ -304,8 +306,10 @@ impl Container {
             sources: Vec::new(),
             hooks: Vec::new(),
             bundle: String::new(),
+            network: self.network.is_some(),
         };
         let mut fds = vec![root.as_fd()];
+        fds.extend(self.network.as_ref().map(|fd| fd.as_fd()));
         fds.extend(clients.iter().map(|(_, fd)| *fd));
         let id = self.send(&Request::Start(Box::new(request)), &fds);
         assert_eq!(id, 1);

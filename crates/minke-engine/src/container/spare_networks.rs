@@ -1,0 +1,92 @@
+//! Network namespaces that are made ahead: the kernel takes half a millisecond for one, which a start doesn't wait for.
+//!
+//! A spare one is held by its descriptor alone, so that nothing of it outlives the engine, however that ends.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use minke_spec::plan::NamespacePlan;
+use minke_sys::process::{CLONE_NEWNET, CLONE_NEWUSER};
+
+/// How many are kept.
+const SPARE: usize = 3;
+/// How long after a start new ones are made, so that the started program and its client come first.
+const REST: Duration = Duration::from_millis(5);
+
+/// The namespaces that wait for a container.
+#[derive(Debug, Default)]
+pub struct SpareNetworks {
+    waiting: Mutex<Vec<OwnedFd>>,
+    /// Somebody makes some.
+    filling: AtomicBool,
+}
+
+impl SpareNetworks {
+    /// Takes one for a start by this plan, if it makes one that could be anybody's: the namespace of a container with users of its
+    /// own belongs to those.
+    pub fn take(&self, plan: &NamespacePlan) -> Option<OwnedFd> {
+        fits(plan).then(|| self.waiting().pop()).flatten()
+    }
+
+    /// Makes new ones a little later, if a start by this plan could have used one.
+    pub fn refill(self: &Arc<Self>, plan: &NamespacePlan) {
+        if !fits(plan) || self.waiting().len() >= SPARE || self.filling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let spare = self.clone();
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(REST).await;
+            // A thread of its own: it is in the new namespaces, and nobody else must be.
+            let filling = spare.clone();
+            let thread = std::thread::Builder::new().name("spare-networks".into()).stack_size(64 * 1024);
+            if thread.spawn(move || filling.fill()).is_err() {
+                spare.filling.store(false, Ordering::Release);
+            }
+        }));
+    }
+
+    fn fill(&self) {
+        while self.waiting().len() < SPARE {
+            match minke_sys::link::enter_new_network() {
+                Ok(namespace) => self.waiting().push(namespace),
+                Err(error) => {
+                    // The start makes its own, or says why it can't.
+                    tracing::debug!("no network namespace could be made ahead: {error}");
+                    break;
+                }
+            }
+        }
+        self.filling.store(false, Ordering::Release);
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fits(plan: &NamespacePlan) -> bool {
+    let user = u64::from(CLONE_NEWUSER);
+    let joins_users = plan.join.iter().any(|(kind, _)| *kind == user);
+    plan.new & u64::from(CLONE_NEWNET) != 0 && plan.new & user == 0 && !joins_users
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_network_of_the_hosts_users_is_taken_from_the_spare_ones() {
+        let (network, user) = (u64::from(CLONE_NEWNET), u64::from(CLONE_NEWUSER));
+        let plan = |new, join: &[u64]| NamespacePlan {
+            new,
+            join: join.iter().map(|kind| (*kind, String::new())).collect(),
+            ..NamespacePlan::default()
+        };
+        assert!(fits(&plan(network, &[])));
+        assert!(!fits(&plan(network | user, &[])));
+        assert!(!fits(&plan(network, &[user])));
+        assert!(!fits(&plan(0, &[network])));
+    }
+}
