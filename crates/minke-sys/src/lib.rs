@@ -31,6 +31,8 @@ pub mod cgroup;
 #[cfg(feature = "std")]
 mod freezer;
 #[cfg(feature = "std")]
+pub mod heap;
+#[cfg(feature = "std")]
 pub mod host;
 #[cfg(feature = "std")]
 pub mod lock;

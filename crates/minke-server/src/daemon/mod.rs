@@ -15,6 +15,7 @@ use minke_engine::{Engine, EngineOptions};
 use minke_model::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use config::{Flags, Places, Settings, TlsFiles};
 
@@ -62,6 +63,7 @@ fn run(flags: Flags, places: &Places, embedded: Embedded) -> Result<()> {
     }
     start_logging(&settings);
     raise_open_files();
+    minke_sys::heap::share_between_threads();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -83,9 +85,9 @@ fn raise_open_files() {
 }
 
 fn start_logging(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::new(&settings.log_level);
+    let level = settings.log_level.parse().unwrap_or(LevelFilter::INFO);
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     // A second call in one process would fail; there is none.
     let _ = if settings.log_json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
 }
