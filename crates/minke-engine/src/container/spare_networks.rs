@@ -10,8 +10,10 @@ use std::time::Duration;
 use minke_spec::plan::NamespacePlan;
 use minke_sys::process::{CLONE_NEWNET, CLONE_NEWUSER};
 
-/// How many are kept.
-const SPARE: usize = 3;
+/// How many are made.
+const SPARE: usize = 4;
+/// When fewer are left, more are made: several at once, as a thread is started for it.
+const FEW: usize = 2;
 /// How long after a start new ones are made, so that the started program and its client come first.
 const REST: Duration = Duration::from_millis(5);
 
@@ -32,7 +34,7 @@ impl SpareNetworks {
 
     /// Makes new ones a little later, if a start by this plan could have used one.
     pub fn refill(self: &Arc<Self>, plan: &NamespacePlan) {
-        if !fits(plan) || self.waiting().len() >= SPARE || self.filling.swap(true, Ordering::AcqRel) {
+        if !fits(plan) || self.waiting().len() >= FEW || self.filling.swap(true, Ordering::AcqRel) {
             return;
         }
         let spare = self.clone();

@@ -294,6 +294,7 @@ impl Container {
     }
 
     pub fn send_start(&mut self, clients: &[(AttachRequest, BorrowedFd<'_>)]) {
+        let network = self.network.take();
         let root = overlay::mount(&self.overlay()).unwrap();
         let request = StartRequest {
             container_id: "test".into(),
@@ -306,10 +307,10 @@ impl Container {
             sources: Vec::new(),
             hooks: Vec::new(),
             bundle: String::new(),
-            network: self.network.is_some(),
+            network: network.is_some(),
         };
         let mut fds = vec![root.as_fd()];
-        fds.extend(self.network.as_ref().map(|fd| fd.as_fd()));
+        fds.extend(network.as_ref().map(|fd| fd.as_fd()));
         fds.extend(clients.iter().map(|(_, fd)| *fd));
         let id = self.send(&Request::Start(Box::new(request)), &fds);
         assert_eq!(id, 1);
