@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use minke_api::{Filters, StringMap};
 use minke_api::container::ContainerListQuery;
+use minke_api::{Filters, StringMap};
 use minke_model::{Error, Result};
 use regex_lite::Regex;
 

@@ -47,7 +47,16 @@ impl Shim {
         mut descriptors: Vec<OwnedFd>,
     ) -> Result<()> {
         let StartRequest {
-            container_id, generation, runtime_dir, mut plan, stdio, log, attach, sources, network, ..
+            container_id,
+            generation,
+            runtime_dir,
+            mut plan,
+            stdio,
+            log,
+            attach,
+            sources,
+            network,
+            ..
         } = request;
         let hooks = Hooks::new(request.hooks, request.bundle, &container_id);
         let oom_score = guard::take();
