@@ -8,3 +8,5 @@ mod hash;
 mod query;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "testing")]
+pub mod testing;

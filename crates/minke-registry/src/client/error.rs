@@ -115,7 +115,14 @@ impl Error {
     }
 
     /// Names the image of a pull where Docker does.
-    pub(crate) fn of_pull(self, familiar_name: &str, familiar: &str) -> Self {
+    pub(crate) fn of_pull(mut self, familiar_name: &str, familiar: &str) -> Self {
+        let known = ["DENIED", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"];
+        if self.codes.first().is_some_and(|code| known.contains(&code.as_str())) {
+            // Of several errors, Docker tells the first.
+            let first =
+                self.words.strip_prefix("errors:\n").and_then(|rest| rest.lines().next()).map(str::to_owned);
+            self.words = first.unwrap_or(self.words);
+        }
         match self.codes.first().map(String::as_str) {
             Some("DENIED") => self
                 .within(format_args!(

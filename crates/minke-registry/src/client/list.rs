@@ -1,13 +1,15 @@
 //! Lists that come in pages: a repository's tags, a registry's repositories.
 
 use hyper::Method;
+use minke_model::Digest;
+use minke_model::image::{Descriptor, Index};
 use serde::Deserialize;
 
 use super::Result;
 use super::auth::Who;
 use super::error::{Error, ErrorKind};
 use super::place::Place;
-use super::repository::{Registry, Repository};
+use super::repository::{Registry, Repository, TagOrDigest};
 use super::send::Call;
 use super::settings::Credentials;
 use super::url::Url;
@@ -33,6 +35,64 @@ impl Repository {
                     tour.next(error).await.map_err(|error| error.of_pull(&self.path, &self.path))?
                 }
             }
+        }
+    }
+}
+
+impl Repository {
+    /// What is said about a manifest: signatures, lists of parts and the like, of one type where one is given. Asks the
+    /// registry's own list, or the tag that stands in for one where it has none (`sha256-...`).
+    pub async fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
+        let mut tour = self.registry.tour(&self.domain, true)?;
+        let found = loop {
+            let place = tour.place();
+            let mut url = place.url(&format!("{}/referrers/{subject}", self.path));
+            if let Some(kind) = artifact_type {
+                url = url.with("artifactType", kind);
+            }
+            match self.referrers_at(&place, url).await {
+                Ok(found) => {
+                    tour.settle();
+                    break found;
+                }
+                Err(error) if error.status() == Some(404) && !place.mirror => {
+                    tour.settle();
+                    break self.tagged_referrers(subject).await?;
+                }
+                Err(error) => tour.next(error).await?,
+            }
+        };
+        let of_type =
+            |row: &Descriptor| artifact_type.is_none() || row.artifact_type.as_deref() == artifact_type;
+        Ok(found.into_iter().filter(of_type).collect())
+    }
+
+    async fn referrers_at(&self, place: &Place, first: Url) -> Result<Vec<Descriptor>> {
+        let limits = self.registry.client.settings().limits.clone();
+        let (mut all, mut next) = (Vec::new(), Some(first));
+        for _ in 0..limits.pages {
+            let Some(url) = next.take() else { return Ok(all) };
+            let answer = self.send(place, "pull", Call::new(Method::GET, url.clone())).await?;
+            let link = answer.header("link").and_then(next_link).and_then(|link| answer.url.join(link));
+            let body = answer.body.whole(limits.manifest_bytes).await?;
+            let index: Index = serde_json::from_slice(&body)
+                .map_err(|error| Error::invalid(format!("invalid list: {error}")).with_source(error))?;
+            all.extend(index.manifests);
+            next = link.filter(|next| next.origin == url.origin && *next != url);
+        }
+        Err(Error::new(ErrorKind::TooLarge, "the registry's list has too many pages"))
+    }
+
+    async fn tagged_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let tag = subject.as_str().replace(':', "-");
+        match self.manifest(&TagOrDigest::Tag(tag)).await {
+            Ok(manifest) => {
+                let index: Index = serde_json::from_slice(&manifest.bytes)
+                    .map_err(|error| Error::invalid(format!("invalid list: {error}")).with_source(error))?;
+                Ok(index.manifests)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 }

@@ -20,9 +20,11 @@ mod blob;
 mod body;
 mod challenge;
 mod error;
+mod image;
 mod list;
 mod login;
 mod place;
+mod proxy;
 mod repository;
 mod send;
 mod settings;
@@ -33,12 +35,13 @@ mod url;
 
 pub use blob::BlobStream;
 pub use error::{Error, ErrorKind};
+pub use image::{Image, choose as choose_manifest};
 pub use login::LoginAnswer;
 pub use repository::{Head, Manifest, MountAnswer, Registry, Repository, TagOrDigest};
 pub use settings::{Credentials, Insecure, Limits, Mirror, Proxies, Settings};
 pub use upload::{Chunks, Open, UploadSource};
-#[cfg(feature = "server")]
-pub(crate) use {base64::parse as parse_base64, url::encode};
+#[cfg(any(test, feature = "server"))]
+pub(crate) use {base64::parse as parse_base64, url::decode, url::encode};
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -78,7 +78,7 @@ impl Settings {
 
     /// Whether the configuration itself names a place.
     pub(crate) fn is_insecure_by_name(&self, origin: &Origin) -> bool {
-        let names = [origin.authority(), origin.host_port(), origin.host.clone()];
+        let names = [origin.authority(), origin.host_port()];
         self.insecure.iter().any(|insecure| matches!(insecure, Insecure::Host(host) if names.contains(host)))
     }
 

@@ -16,6 +16,7 @@ use super::auth::Who;
 use super::body::Answer;
 use super::error::{Error, ErrorKind};
 use super::place::{self, Place};
+use super::proxy;
 use super::send::{Call, Client, Payload};
 use super::settings::{Credentials, Settings};
 use super::url::encode;
@@ -185,6 +186,10 @@ impl Tour {
         if std::mem::replace(&mut self.resolved, true) || origin.ip().is_some() {
             return;
         }
+        // A proxy resolves names itself, and may do so differently.
+        if !matches!(proxy::choose(&self.settings.proxies, origin), Ok(None)) {
+            return;
+        }
         let Ok(found) = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await else { return };
         let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
         if addresses.iter().any(|address| self.settings.is_insecure_address(*address)) {
@@ -320,7 +325,9 @@ impl Repository {
         let own = own_media_type(&bytes)?;
         match own {
             // The document's own word counts: what the header says may be what a proxy thinks of JSON.
-            Some(own) if media_type.is_empty() || is_plain(&media_type) => media_type = own,
+            Some(own) if media_type.is_empty() || is_plain(&media_type) || own == SCHEMA_1 => {
+                media_type = own
+            }
             Some(own) if own != media_type => {
                 return Err(Error::invalid(format!("manifest of type {media_type} says that it is {own}")));
             }

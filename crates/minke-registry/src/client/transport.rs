@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::HeaderValue;
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -19,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::error::{Error, ErrorKind};
+use super::proxy::{self, Proxy};
 use super::settings::Settings;
 use super::url::Origin;
 use super::{Result, tls};
@@ -62,6 +65,11 @@ pub(crate) struct Connection {
     pub(crate) proxy_authorization: Option<HeaderValue>,
     since: Instant,
 }
+
+/// A stream of bytes to somewhere.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+type Stream = Box<dyn Io>;
 
 /// All connections of a client.
 #[derive(Default)]
@@ -167,15 +175,49 @@ impl Connections {
         reach: Reach,
     ) -> Result<Connection> {
         let origin = &target.origin;
-        let stream = dial(&origin.host, origin.port, reach, settings.limits.connect / 2).await?;
-        if !origin.secure {
-            return shake_hands(stream, false).await;
+        let stream: Stream = match proxy::choose(&settings.proxies, origin)? {
+            None => Box::new(dial(&origin.host, origin.port, reach, settings.limits.connect / 2).await?),
+            Some(proxy) => {
+                let stream = self
+                    .reach_proxy(settings, &proxy)
+                    .await
+                    .map_err(|error| error.within("proxyconnect tcp"))?;
+                if !origin.secure {
+                    let connection = shake_hands(stream, true).await?;
+                    return Ok(Connection { proxy_authorization: proxy.authorization, ..connection });
+                }
+                tunnel(stream, origin, proxy.authorization).await?
+            }
+        };
+        if origin.secure {
+            shake_hands(self.secured(settings, target, stream).await?, false).await
+        } else {
+            shake_hands(stream, false).await
         }
+    }
+
+    async fn reach_proxy(self: &Arc<Self>, settings: &Settings, proxy: &Proxy) -> Result<Stream> {
+        let origin = &proxy.origin;
+        let stream = dial(&origin.host, origin.port, Reach::Anywhere, settings.limits.connect / 2).await?;
+        if !origin.secure {
+            return Ok(Box::new(stream));
+        }
+        let target = Target { origin: origin.clone(), verify: !settings.is_insecure(origin) };
+        self.secured(settings, &target, Box::new(stream)).await
+    }
+
+    /// Begins TLS on a stream.
+    async fn secured(
+        self: &Arc<Self>,
+        settings: &Settings,
+        target: &Target,
+        stream: Stream,
+    ) -> Result<Stream> {
         let config = self.config(settings, target).await?;
-        let name = ServerName::try_from(origin.host.clone())
+        let name = ServerName::try_from(target.origin.host.clone())
             .map_err(|error| Error::new(ErrorKind::Tls, format!("tls: {error}")))?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
-        shake_hands(connected.map_err(tls::handshake_error)?, false).await
+        Ok(Box::new(connected.map_err(tls::handshake_error)?))
     }
 
     /// The settings of TLS for a place; files are read at its first connection.
@@ -212,11 +254,32 @@ impl Connections {
     }
 }
 
+/// Asks a proxy for a way through to a place.
+async fn tunnel(stream: Stream, to: &Origin, authorization: Option<HeaderValue>) -> Result<Stream> {
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
+    let shaken = builder.handshake::<_, Body>(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(http_error)?;
+    tokio::spawn(connection.with_upgrades());
+    let mut request =
+        Request::builder().method(Method::CONNECT).uri(to.host_port()).header(HOST, to.host_port());
+    if let Some(authorization) = authorization {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
+    }
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = request.body(body).map_err(|error| Error::invalid("invalid address").with_source(error))?;
+    let response = sender.send_request(request).await.map_err(http_error)?;
+    if !response.status().is_success() {
+        let status = response.status();
+        let words = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+        return Err(Error::new(ErrorKind::Network, words));
+    }
+    let upgraded = hyper::upgrade::on(response).await.map_err(http_error)?;
+    Ok(Box::new(TokioIo::new(upgraded)))
+}
+
 /// Begins HTTP on a stream.
-async fn shake_hands<S>(stream: S, absolute: bool) -> Result<Connection>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn shake_hands(stream: Stream, absolute: bool) -> Result<Connection> {
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
     let shaken = builder.handshake(TokioIo::new(stream)).await;

@@ -68,6 +68,8 @@ struct Session<'a> {
     url: Url,
     /// What the registry has of it.
     offset: u64,
+    /// Whether the registry wants all in the last request.
+    at_once: bool,
 }
 
 impl Repository {
@@ -163,7 +165,7 @@ impl Repository {
                     tour.settle();
                     let url = self.check_location(&place, location(&answer)?)?;
                     answer.body.discard().await;
-                    return Ok(Session { repository: self, place, url, offset: 0 });
+                    return Ok(Session { repository: self, place, url, offset: 0, at_once: false });
                 }
                 Err(error) => tour.next(error).await?,
             }
@@ -223,6 +225,13 @@ impl Session<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if !self.at_once && refuses_parts(&error) {
+                // Not of the kind that takes parts: all goes into the last request, of a new upload.
+                self.at_once = true;
+                let begun = self.repository.begin().await?;
+                (self.url, self.offset) = (begun.url, 0);
+                continue;
+            }
             failures += 1;
             let passing = error.is_passing() || error.kind() == ErrorKind::Unauthorized || is_lost(&error);
             if !passing || failures >= limits.attempts {
@@ -240,6 +249,16 @@ impl Session<'_> {
     }
 
     async fn try_whole(&mut self, whole: &Whole) -> Result<()> {
+        if self.at_once {
+            let body = read_on(&whole.open, 0, whole.size, &whole.progress)?;
+            let url = self.url.clone().with("digest", whole.digest.as_str());
+            let mut call = Call { body: Payload::Once(Some(body)), ..Call::new(Method::PUT, url) };
+            call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            let length = HeaderValue::try_from(whole.size.to_string()).expect("digits");
+            call.headers.insert(CONTENT_LENGTH, length);
+            self.send(call).await?.body.discard().await;
+            return Ok(());
+        }
         if self.offset < whole.size {
             let left = whole.size - self.offset;
             let body = read_on(&whole.open, self.offset, left, &whole.progress)?;
@@ -385,6 +404,11 @@ impl Session<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a registry takes no uploads in parts.
+fn refuses_parts(error: &Error) -> bool {
+    matches!(error.status(), Some(405 | 411 | 415 | 501)) || error.kind() == ErrorKind::Unsupported
 }
 
 /// Whether a registry no longer knows an upload.

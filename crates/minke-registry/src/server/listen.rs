@@ -23,9 +23,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answer;
 
-/// What answers a request. An answer whose body fails ends the connection in its middle.
+/// What answers a request. An error ends the connection without an answer; an answer whose body fails, in its middle.
 pub type Handler =
-    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = io::Result<Answer>> + Send>> + Send + Sync>;
 
 /// Marks requests that came over TLS.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +97,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, han
         if tls {
             request.extensions_mut().insert(OverTls);
         }
-        let answering = handler(request);
-        async move { Ok::<_, std::convert::Infallible>(answering.await) }
+        handler(request)
     });
     let served =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);

@@ -59,7 +59,7 @@ impl Server {
         let server = self.clone();
         Arc::new(move |request| {
             let server = server.clone();
-            Box::pin(async move { server.answer(request).await })
+            Box::pin(async move { Ok(server.answer(request).await) })
         })
     }
 
