@@ -256,6 +256,7 @@ fn sweep_groups(shared: &Shared, known: &Known) {
         if shared.place.parse_name(&name).is_some_and(|run| is_left_over(run, known)) {
             let group = shared.host.group(&format!("{}/{name}", shared.place.parent()));
             let _ = group.kill();
+            super::scope::end(&name);
             let _ = group.remove();
         }
     }

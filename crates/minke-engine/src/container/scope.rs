@@ -66,6 +66,17 @@ pub fn change(shared: &Shared, record: &Record, generation: u64, limits: &LinuxR
     }
 }
 
+/// Ends the unit of a run that has ended, by its group's path. systemd does so by itself when it sees the group empty, which it
+/// never does where the group was removed before: so this comes first.
+pub fn end(path: &str) {
+    let unit = path.rsplit('/').next().filter(|name| name.ends_with(".scope"));
+    if let Some(unit) = unit
+        && let Err(error) = minke_systemd::stop(unit)
+    {
+        tracing::warn!(%error, unit, "a container's unit is left");
+    }
+}
+
 /// Watches for the kernel to kill a process of the unit for want of memory: systemd may have removed the group by the time that
 /// its end is looked at. Must be called inside the runtime.
 pub fn watch(shared: &Arc<Shared>, record: &Record, generation: u64) {

@@ -123,9 +123,13 @@ pub async fn discard(shared: &Arc<Shared>, record: &Record, generation: u64) {
 /// Releases what a run held in the kernel, in the background: the next run has groups of its own, and nobody waits for these.
 pub fn after_run(shared: &Arc<Shared>, record: &Record, generation: u64) {
     super::namespaces::release(shared, record);
-    let group = shared.group(record, generation);
+    let (group, path) = (shared.group(record, generation), shared.cgroup_path(record, generation));
     tokio::spawn(async move {
-        let left = tokio::task::spawn_blocking(move || group.remove()).await.unwrap_or_default();
+        let work = move || {
+            scope::end(&path);
+            group.remove()
+        };
+        let left = tokio::task::spawn_blocking(work).await.unwrap_or_default();
         if !left.is_empty() {
             remove_later(left).await;
         }

@@ -96,6 +96,7 @@ fn make(making: &Making<'_>) -> Result<Made, Failure> {
             } else if state.pid > 0 {
                 let _ = kernel::kill(state.pid, signal::KILL);
             }
+            let _ = scope::end(&state.unit);
             delete::remove_group(group);
             let _ = directory.remove();
             run_poststop(global, &state, bundle.spec.hooks().as_ref());

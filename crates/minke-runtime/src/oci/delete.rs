@@ -8,7 +8,7 @@ use minke_sys::{process as kernel, signal};
 
 use super::arguments::{Given, Global, check_id};
 use super::state::{Directory, State, Status};
-use super::{Failure, failed, freeze, hooks, logger};
+use super::{Failure, failed, freeze, hooks, logger, scope};
 
 /// Sends a signal.
 pub fn kill(global: &Global, given: &Given) -> Result<(), Failure> {
@@ -85,6 +85,9 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), Failure> {
     let group = state.group();
     freeze::thaw_wherever(&state);
     end_all(&state, &group);
+    if let Err(failure) = scope::end(&state.unit) {
+        logger::warning(global, &failure.to_string());
+    }
     remove_group(group);
     let hooks = directory.read_spec().ok().and_then(|spec| spec.hooks().clone());
     directory.remove()?;

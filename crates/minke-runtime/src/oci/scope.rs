@@ -130,6 +130,12 @@ fn properties(spec: &Spec) -> Result<Vec<Property>, Failure> {
     Ok(found)
 }
 
+/// Ends the unit. systemd does so by itself when it sees the group empty, which it never does where the group was removed
+/// before: so this comes first.
+pub fn end(unit: &str) -> Result<(), Failure> {
+    if unit.is_empty() { Ok(()) } else { Ok(minke_systemd::stop(unit)?) }
+}
+
 /// Gives the unit other limits, so that systemd writes the same ones as we do.
 pub fn change(unit: &str, limits: &LinuxResources) -> Result<(), Failure> {
     match minke_systemd::set_properties(unit, &minke_systemd::limit_properties(limits)?) {
