@@ -243,7 +243,7 @@ fn its_driver_makes_a_unit_for_each_container() {
         assert_eq!(shown(group(after).rsplit('/').next().expect("a name"), "MemoryMax"), "100663296");
         rig.ok("rm -f one");
         within(20, "its units end", || {
-            ok("systemctl list-units --no-legend 'minke-*'")
+            ok("systemctl list-units --no-legend 'minke-*.scope'")
                 .lines()
                 .all(|line| line.contains("-containers.scope"))
                 .then_some(())
@@ -265,8 +265,9 @@ fn its_driver_takes_slices_and_tells_of_memory_that_ran_out() {
         assert_eq!(rig.inspect("greedy")["State"]["OOMKilled"], true);
         rig.ok("run --rm --privileged busybox sh -c 'cat </dev/null'");
         rig.fails("run busybox no-such-program", 127, "no-such-program");
+        rig.remove_all();
+        ok("systemctl stop minke.slice");
     });
-    ok("systemctl stop minke.slice");
 }
 
 #[test]
