@@ -38,7 +38,7 @@ fn containers_run_in_dockers_profile_unless_they_say_otherwise() {
         rig.ok("run --name free --security-opt apparmor=unconfined busybox true");
         assert_eq!(rig.inspect("free")["AppArmorProfile"], "unconfined");
         let missing = "unable to apply apparmor profile: apparmor failed to apply profile: write /proc/thread-self/attr/apparmor/exec: no such file or directory";
-        rig.fails("run --rm --security-opt apparmor=no-such busybox true", 125, missing);
+        rig.fails("run --rm --security-opt apparmor=no-such busybox true", 127, missing);
         // Somebody has unloaded it.
         std::fs::write("/sys/kernel/security/apparmor/.remove", "docker-default").expect("it can be removed");
         assert_eq!(rig.ok(&format!("run --rm busybox {own}")), "docker-default (enforce)");
