@@ -104,6 +104,8 @@ table! {
     SystemInfo Get "/info" System Value;
     SystemEvents Get "/events" System Stream;
     SystemDataUsage Get "/system/df" System Value;
+    SystemAuth Post "/auth" System Value;
+    DistributionInspect Get "/distribution/{name}/json" System Value;
     NetworkPrune Post "/networks/prune" System Value;
     BuildPrune Post "/build/prune" System Value;
 
@@ -145,6 +147,7 @@ table! {
     ImageGet Get "/images/{name}/get" Image Stream;
     ImageInspect Get "/images/{name}/json" Image Value;
     ImageHistory Get "/images/{name}/history" Image Value;
+    ImagePush Post "/images/{name}/push" Image Stream;
     ImageTag Post "/images/{name}/tag" Image Empty;
     ImagePrune Post "/images/prune" Image Value;
     ImageDelete Delete "/images/{name}" Image Value;

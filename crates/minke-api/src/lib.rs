@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adapt;
+pub mod base64;
 pub mod container;
 pub mod disk_usage;
 pub mod endpoint;
@@ -18,6 +19,7 @@ pub mod json;
 pub mod network;
 pub mod omit;
 pub mod query;
+pub mod registry;
 pub mod run;
 pub mod stream;
 pub mod system;

@@ -82,6 +82,13 @@ impl ProgressMessage {
         Self { status: status.into(), ..Self::default() }
     }
 
+    /// The state of the thing `id`; with how far it is, where that is measured.
+    pub fn of(id: &str, status: &str, detail: ProgressDetail) -> Self {
+        // What a client without a terminal of its own would show.
+        let progress = detail.render(200);
+        Self { id: id.to_owned(), progress_detail: Some(detail), progress, ..Self::status(status) }
+    }
+
     /// A piece of output text.
     pub fn stream(stream: impl Into<String>) -> Self {
         Self { stream: stream.into(), ..Self::default() }
@@ -117,6 +124,35 @@ pub struct ProgressDetail {
     pub units: String,
 }
 
+impl ProgressDetail {
+    /// Nothing measured: the state of a layer that has none.
+    pub const NONE: Self = Self { current: 0, total: 0, units: String::new() };
+
+    /// The bar as Docker draws it for a terminal of so many columns: `[==>   ]  1.2MB/3MB`, without the bar where it is narrow.
+    pub fn render(&self, columns: u32) -> String {
+        if self.current <= 0 && self.total <= 0 {
+            return String::new();
+        }
+        let size = |bytes: i64| match self.units.as_str() {
+            "" => minke_model::size::render_decimal(bytes as f64),
+            units => format!("{bytes} {units}"),
+        };
+        let current = size(self.current);
+        if self.total <= 0 {
+            return format!("{current:>8}");
+        }
+        let half = (self.current.saturating_mul(100) / self.total / 2).clamp(0, 50) as usize;
+        let bar = match columns > 110 {
+            true => format!("[{}>{}] ", "=".repeat(half), " ".repeat(50 - half)),
+            false => String::new(),
+        };
+        match self.current > self.total {
+            true => format!("{bar}{current:>8}"),
+            false => format!("{bar}{current:>8}/{}", size(self.total)),
+        }
+    }
+}
+
 /// Why something failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -124,4 +160,27 @@ pub struct ErrorDetail {
     #[serde(skip_serializing_if = "zero")]
     pub code: i64,
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_drawn_as_docker_draws_it() {
+        let bar =
+            |current, total, columns| ProgressDetail { current, total, units: String::new() }.render(columns);
+        assert_eq!(bar(0, 0, 200), "");
+        assert_eq!(bar(500, 1000, 80), "    500B/1kB");
+        assert_eq!(bar(500, 1000, 200), format!("[{}>{}]     500B/1kB", "=".repeat(25), " ".repeat(25)));
+        assert_eq!(bar(1000, 1000, 200), format!("[{}>]      1kB/1kB", "=".repeat(50)));
+        assert_eq!(bar(1500, 0, 200), "   1.5kB");
+        assert_eq!(bar(2000, 1000, 80), "     2kB");
+    }
+
+    #[test]
+    fn a_state_without_a_measure_has_an_empty_detail() {
+        let line = ProgressMessage::of("abc", "Pulling fs layer", ProgressDetail::NONE).render();
+        assert_eq!(line, b"{\"status\":\"Pulling fs layer\",\"progressDetail\":{},\"id\":\"abc\"}\r\n");
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::cmd::{completion, container, context, image, system, volume};
+use crate::cmd::{completion, container, context, image, registry, system, volume};
 use crate::error::{Failure, Outcome};
 use crate::globals::Globals;
 use crate::grammar::{self, Parsed, Verb};
@@ -47,6 +47,10 @@ pub const COMMANDS: &[Row] = &[
     row::<container::exec::Exec>(&["exec", "container exec"]),
     row::<container::ps::Ps>(&["ps", "container ls", "container ps", "container list"]),
     row::<image::ls::Images>(&["images", "image ls", "image list"]),
+    row::<image::pull::Pull>(&["pull", "image pull"]),
+    row::<image::push::Push>(&["push", "image push"]),
+    row::<registry::login::Login>(&["login"]),
+    row::<registry::logout::Logout>(&["logout"]),
     row::<system::version::Version>(&["version"]),
     row::<system::info::Info>(&["info", "system info"]),
     row::<container::attach::Attach>(&["attach", "container attach"]),

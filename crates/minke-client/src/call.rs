@@ -10,6 +10,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use minke_api::registry::{AUTH_HEADER, AuthConfig};
 use minke_api::run::{MINKE_RUN_HEADER, RunAnswer, RunMode};
 use minke_api::stream::{MINKE_STREAM_HEADER, MULTIPLEXED_STREAM};
 use minke_api::{ApiVersion, ErrorResponse, Operation, ToQuery};
@@ -36,6 +37,8 @@ pub(crate) struct Call<'a> {
     body: Payload,
     upgrade: bool,
     run: Option<RunMode>,
+    /// Credentials for a registry, as their header has them.
+    registry_auth: String,
 }
 
 enum Payload {
@@ -64,6 +67,7 @@ impl<'a> Call<'a> {
             body: Payload::None,
             upgrade: false,
             run: None,
+            registry_auth: String::new(),
         }
     }
 
@@ -85,6 +89,12 @@ impl<'a> Call<'a> {
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self> {
         self.body = Payload::Json(serde_json::to_vec(body).context("a request's body")?.into());
         Ok(self)
+    }
+
+    /// Lets the engine ask a registry as somebody.
+    pub(crate) fn registry_auth(mut self, auth: &AuthConfig) -> Self {
+        self.registry_auth = auth.to_header();
+        self
     }
 
     pub(crate) fn upload(mut self, upload: Upload) -> Self {
@@ -220,6 +230,9 @@ impl<'a> Call<'a> {
             request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
             request =
                 request.header(HeaderName::from_static(MINKE_STREAM_HEADER), HeaderValue::from_static("1"));
+        }
+        if !self.registry_auth.is_empty() {
+            request = request.header(AUTH_HEADER, self.registry_auth.as_str());
         }
         if let Some(mode) = self.run {
             request = request.header(HeaderName::from_static(MINKE_RUN_HEADER), mode.as_str());

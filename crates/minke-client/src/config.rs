@@ -1,9 +1,10 @@
 //! The client's configuration file, `config.json`, and where it lies. Reads the keys this version acts on and leaves the
-//! others alone; writes one, the current context.
+//! others alone; writes the current context and credentials.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use minke_api::registry::AuthConfig;
 use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
@@ -37,6 +38,14 @@ pub struct Config {
     /// The context in use.
     #[serde(rename = "currentContext")]
     pub current_context: String,
+    /// Credentials by registry, in clear text.
+    pub auths: BTreeMap<String, AuthConfig>,
+    /// The helper that keeps credentials instead.
+    #[serde(rename = "credsStore")]
+    pub creds_store: String,
+    /// The helpers of single registries.
+    #[serde(rename = "credHelpers")]
+    pub cred_helpers: BTreeMap<String, String>,
     /// Proxies that become variables of every container, by host or `default`.
     pub proxies: BTreeMap<String, Proxies>,
     /// The directory it was read from.
@@ -110,17 +119,29 @@ impl Config {
 /// # Errors
 /// The file is not JSON of the right form, or cannot be written.
 pub fn set_current_context(directory: &Path, name: &str) -> Result<()> {
+    change(directory, |settings| {
+        settings.entry("auths").or_insert_with(|| serde_json::Map::new().into());
+        match name {
+            "" => drop(settings.remove("currentContext")),
+            name => drop(settings.insert("currentContext".into(), name.into())),
+        }
+    })
+}
+
+/// Rewrites `config.json` in `directory`: what `change` leaves alone stays as it was.
+pub(crate) fn change(
+    directory: &Path,
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) -> Result<()> {
     Config::load(directory)?;
+    // Where it is a link, what it leads to is written.
     let path = directory.join("config.json");
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
     let mut settings: serde_json::Map<String, serde_json::Value> = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).context("config.json")?,
         Err(_) => serde_json::Map::new(),
     };
-    settings.entry("auths").or_insert_with(|| serde_json::Map::new().into());
-    match name {
-        "" => drop(settings.remove("currentContext")),
-        name => drop(settings.insert("currentContext".into(), name.into())),
-    }
+    change(&mut settings);
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, tabs);

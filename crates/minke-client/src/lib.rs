@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod context;
+pub mod credentials;
 pub mod frame;
 pub mod host;
 
@@ -14,6 +15,7 @@ mod containers;
 mod execs;
 mod files;
 mod images;
+mod registries;
 mod stream;
 mod system;
 mod tls;

@@ -143,12 +143,16 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        if !self.keep || self.size == 0 {
-            // After a commit the name is gone already; otherwise the next `open` would drop it anyway.
-            let _ = fs::remove_file(&self.path);
-        }
-        if let Some(digest) = &self.partial {
-            self.store.unclaim(digest);
+        let keep = self.keep && self.size > 0;
+        let end = |may_stay: bool| {
+            if !may_stay || !keep {
+                // After a commit the name is gone already; otherwise the next `open` would drop it anyway.
+                let _ = fs::remove_file(&self.path);
+            }
+        };
+        match &self.partial {
+            Some(digest) => self.store.unclaim(digest, end),
+            None => end(false),
         }
         self.growth.ended(false);
     }

@@ -29,7 +29,8 @@ pub use lease::Lease;
 use lease::Leases;
 use minke_model::{Context, Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,13 @@ pub struct Blob {
     pub size: u64,
 }
 
+/// What is to become of partial content that breaks off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Keep,
+    Discard,
+}
+
 /// A directory of blobs; cheap to clone, used from many threads.
 #[derive(Clone, Debug)]
 pub struct ContentStore {
@@ -64,7 +72,7 @@ struct Inner {
     next: AtomicU64,
     leases: Leases,
     /// The partial contents that somebody goes on with.
-    partials: Mutex<HashSet<Digest>>,
+    partials: Mutex<HashMap<Digest, Wish>>,
 }
 
 impl ContentStore {
@@ -104,13 +112,16 @@ impl ContentStore {
     /// commit finds that out.
     pub fn resume(&self, digest: &Digest, limit: u64) -> Result<Ingest> {
         self.path(digest)?;
-        if !self.partials().insert(digest.clone()) {
-            return Err(Error::conflict(format!("content {digest} is coming in already")));
+        match self.partials().entry(digest.clone()) {
+            Entry::Occupied(_) => {
+                return Err(Error::conflict(format!("content {digest} is coming in already")));
+            }
+            Entry::Vacant(entry) => drop(entry.insert(Wish::Keep)),
         }
-        let path = self.inner.ingest.join(format!("{}{PARTIAL}", digest.hex()));
+        let path = self.partial_path(digest);
         let resumed = Ingest::resume(self.clone(), path, limit, digest.clone());
         if resumed.is_err() {
-            self.unclaim(digest);
+            self.unclaim(digest, |_| ());
         }
         resumed
     }
@@ -123,7 +134,7 @@ impl ContentStore {
             let entry = entry.context("cannot list unfinished content")?;
             let name = entry.file_name();
             let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(PARTIAL)) else { continue };
-            if busy.iter().any(|digest| digest.hex() == hex) {
+            if busy.keys().any(|digest| digest.hex() == hex) {
                 continue;
             }
             let size = entry.metadata().map_or(0, |metadata| metadata.len());
@@ -134,11 +145,33 @@ impl ContentStore {
         Ok(removed)
     }
 
-    pub(crate) fn unclaim(&self, digest: &Digest) {
-        self.partials().remove(digest);
+    /// Removes the beginning of a blob; if it is coming in now, then when that breaks off.
+    pub fn discard_partial(&self, digest: &Digest) -> Result<()> {
+        let mut partials = self.partials();
+        if let Some(wish) = partials.get_mut(digest) {
+            *wish = Wish::Discard;
+            return Ok(());
+        }
+        match fs::remove_file(self.partial_path(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove the partial content of {digest}"))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn partials(&self) -> MutexGuard<'_, HashSet<Digest>> {
+    fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.inner.ingest.join(format!("{}{PARTIAL}", digest.hex()))
+    }
+
+    /// Ends the claim on partial content. `end` is told whether what came so far may stay, while nobody else can claim it.
+    pub(crate) fn unclaim(&self, digest: &Digest, end: impl FnOnce(bool)) {
+        let mut partials = self.partials();
+        end(partials.get(digest) == Some(&Wish::Keep));
+        partials.remove(digest);
+    }
+
+    fn partials(&self) -> MutexGuard<'_, HashMap<Digest, Wish>> {
         self.inner.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

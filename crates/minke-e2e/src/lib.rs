@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod http;
 pub mod peers;
 pub mod process;
+pub mod registry;
 mod rig;
 pub mod rootfs;
 pub mod session;

@@ -23,6 +23,7 @@ use crate::container::spare_networks::SpareNetworks;
 use crate::container::stats::Samples;
 use crate::container::turnstile::Turnstile;
 use crate::container::{handle::Command, reconcile};
+use crate::distribution::Distribution;
 use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub execs: Execs,
     /// Which prunes go on.
     pub pruning: Pruning,
+    /// Pulls and pushes.
+    pub distribution: Distribution,
     /// Events.
     pub events: Events,
     /// Network namespaces made ahead.
@@ -186,6 +189,7 @@ impl Shared {
             containers: Registry::default(),
             execs: Execs::default(),
             pruning: Pruning::default(),
+            distribution: Distribution::new(&options.registry)?,
             events: Events::default(),
             spare_networks: Arc::default(),
             filters: ProgramCache::default(),

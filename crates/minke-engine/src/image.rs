@@ -73,15 +73,7 @@ impl Engine {
 
     /// `GET /images/{name}/json`.
     pub async fn image_inspect(&self, name: &str, query: &ImageInspectQuery) -> Result<ImageInspect> {
-        let image = self.shared.store.image(name)?;
-        if let Some(platform) = platform(&query.platform)?
-            && platform.rank(&image.config.platform()).is_none()
-        {
-            return Err(Error::not_found(format!(
-                "No such image: {name} for the platform {}",
-                query.platform
-            )));
-        }
+        let image = self.shared.store.image_for(name, platform(&query.platform)?.as_ref())?;
         Ok(inspect(&image, self.shared.store.snapshot_kind().driver_name()))
     }
 
@@ -106,22 +98,13 @@ impl Engine {
             .collect())
     }
 
-    /// `POST /images/create`: an import reads `body`; a pull is refused with a word. The stream has Docker's progress
-    /// messages, and the last one the error if it fails late.
+    /// `POST /images/create` without `fromImage`: an import reads `body`. The stream has Docker's progress messages, and the
+    /// last one the error if it fails late.
     pub async fn image_create(
         &self,
         query: &ImageCreateQuery,
         body: Box<dyn AsyncRead + Send + Unpin>,
     ) -> Result<ProgressStream> {
-        if !query.from_image.is_empty() {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                format!(
-                    "{} can't be pulled: this version of minke does not speak to registries; bring the image by \"minke load\" or \"minke import\"",
-                    query.from_image
-                ),
-            ));
-        }
         if query.from_src.is_empty() {
             return Err(Error::invalid("one of fromImage and fromSrc must say where the image comes from"));
         }
@@ -338,7 +321,7 @@ fn import_reference(query: &ImageCreateQuery) -> Result<Option<Reference>> {
 }
 
 /// A platform of a query: nothing, text, or a JSON object.
-fn platform(text: &str) -> Result<Option<Platform>> {
+pub fn platform(text: &str) -> Result<Option<Platform>> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -8,6 +8,7 @@
 mod apparmor;
 pub mod container;
 mod disk_usage;
+mod distribution;
 mod embedded;
 mod enforceable;
 mod engine;
@@ -31,6 +32,7 @@ mod time;
 mod volume;
 
 pub use container::run::RunSession;
+pub use distribution::RegistryOptions;
 pub use engine::Engine;
 pub use log::LogStream;
 pub use options::{Build, EngineOptions};

@@ -54,6 +54,8 @@ pub struct EngineOptions {
     pub userns_remap: Option<IdMap>,
     /// Containers get SELinux labels, where the host has SELinux.
     pub selinux_enabled: bool,
+    /// How registries are spoken to.
+    pub registry: crate::RegistryOptions,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

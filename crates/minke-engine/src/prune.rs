@@ -138,14 +138,17 @@ impl Shared {
         let before: HashMap<Digest, u64> = self.store.layers().into_iter().collect();
         let used: HashSet<Digest> = self.used_images().into_iter().map(|used| used.image).collect();
         let images = self.store.images();
+        let beside = self.store.images_beside();
         let parents: HashSet<Digest> = images.iter().filter_map(|image| image.parent.clone()).collect();
+        let broken_off = self.store.release_all()?;
         let mut deleted = Vec::new();
         for image in images {
             let is_inner = image.is_dangling() && parents.contains(&image.id);
             if is_inner || used.contains(&image.id) || !wanted.wants(created(&image), &labels(&image)) {
                 continue;
             }
-            if dangling_only && !image.tags.is_empty() {
+            // Another platform of what has a name is not dangling.
+            if dangling_only && (!image.tags.is_empty() || beside.contains(&image.id)) {
                 continue;
             }
             for name in names(&image) {
@@ -161,7 +164,9 @@ impl Shared {
             }
         }
         let after: HashSet<Digest> = self.store.layers().into_iter().map(|(layer, _)| layer).collect();
-        let reclaimed = before.iter().filter(|(layer, _)| !after.contains(layer)).map(|(_, size)| size).sum();
+        let layers: u64 =
+            before.iter().filter(|(layer, _)| !after.contains(layer)).map(|(_, size)| size).sum();
+        let reclaimed = layers + broken_off;
         self.tell_prune("image", reclaimed);
         let rows: Vec<_> = deleted.into_iter().map(crate::image::delete_item).collect();
         let images_deleted = (!rows.is_empty()).then_some(rows);

@@ -122,7 +122,7 @@ impl Engine {
             os_type: "linux".into(),
             architecture: host.found.machine.clone(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: registry_config(),
+            registry_config: registry_config(&self.shared.options.registry),
             n_cpu: host.found.processors.into(),
             mem_total: i64::try_from(host.found.memory_bytes).unwrap_or(i64::MAX),
             docker_root_dir: shared.options.data_root.to_string_lossy().into_owned(),
@@ -223,11 +223,23 @@ fn message(event: &Event) -> EventMessage {
     }
 }
 
-fn registry_config() -> RegistryServiceConfig {
-    let hub = IndexInfo { name: "docker.io".into(), mirrors: Vec::new(), secure: true, official: true };
+fn registry_config(options: &crate::RegistryOptions) -> RegistryServiceConfig {
+    // As Docker shows addresses of mirrors, which end with a slash.
+    let mirrors: Vec<String> =
+        options.mirrors.iter().map(|mirror| format!("{}/", mirror.trim_end_matches('/'))).collect();
+    let hub = IndexInfo { name: "docker.io".into(), mirrors: mirrors.clone(), secure: true, official: true };
+    let (networks, hosts): (Vec<String>, Vec<String>) =
+        options.insecure.iter().cloned().partition(|text| text.contains('/'));
+    let insecure = |name: String| {
+        let info = IndexInfo { name: name.clone(), mirrors: Vec::new(), secure: false, official: false };
+        (name, info)
+    };
+    let mut insecure_registry_cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    insecure_registry_cidrs.extend(networks);
     RegistryServiceConfig {
-        insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
-        index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
+        insecure_registry_cidrs,
+        index_configs: hosts.into_iter().map(insecure).chain([("docker.io".to_owned(), hub)]).collect(),
+        mirrors,
         ..RegistryServiceConfig::default()
     }
 }

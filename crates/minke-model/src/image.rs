@@ -31,6 +31,12 @@ pub mod media_type {
     /// Docker layer compressed with gzip.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
+    /// Whether this names a layer that may be fetched but not passed on.
+    pub fn is_foreign(name: &str) -> bool {
+        name.starts_with("application/vnd.docker.image.rootfs.foreign.")
+            || name.starts_with("application/vnd.oci.image.layer.nondistributable.")
+    }
+
     /// Whether this names a document that lists manifests.
     pub fn is_index(name: &str) -> bool {
         name == OCI_INDEX || name == DOCKER_LIST

@@ -53,7 +53,9 @@ impl Store {
         if state.due {
             return Ok(());
         }
-        let (layers, chains) = self.reached_layers();
+        let (kept_content, kept_layers) = self.kept()?;
+        let (mut layers, chains) = self.reached_layers();
+        layers.extend(kept_layers);
         let (all_layers, all_chains) = self.inner.layers.all();
         for chain in all_chains.iter().filter(|chain| !chains.contains(chain)) {
             self.inner.layers.forget_chain(chain)?;
@@ -61,7 +63,8 @@ impl Store {
         for layer in all_layers.iter().filter(|layer| !layers.contains(layer)) {
             self.inner.layers.forget(layer)?;
         }
-        let content = self.reached_content(&layers);
+        let mut content = self.reached_content(&layers);
+        content.extend(kept_content);
         for blob in self.inner.content.list()?.iter().filter(|blob| !content.contains(&blob.digest)) {
             self.inner.content.remove(&blob.digest)?;
         }
@@ -86,7 +89,8 @@ impl Store {
 
     fn reached_content(&self, layers: &HashSet<Digest>) -> HashSet<Digest> {
         let records = layers.iter().filter_map(|layer| self.inner.layers.record(layer));
-        let mut reached: HashSet<Digest> = records.map(|record| record.blob.digest).collect();
+        let blobs = records.flat_map(|record| [Some(record.blob), record.compressed]);
+        let mut reached: HashSet<Digest> = blobs.flatten().map(|blob| blob.digest).collect();
         for image in self.images() {
             reached.insert(image.id.clone());
             if let Some(manifest) = &image.manifest {

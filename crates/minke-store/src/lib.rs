@@ -26,6 +26,9 @@
 //! | [`Store::resolve_reference`] | the image that exactly one reference names |
 //! | [`Store::tag`], [`Store::remove_image`], [`Store::history`] | as Docker's endpoints, results as data |
 //! | [`Store::load`], [`Store::import`], [`Store::save`] | archives in and out |
+//! | [`Store::layer_presence`], [`Store::unpack_coming`], [`Store::record_pulled`] | a pull's questions and steps |
+//! | [`Store::keep`], [`Store::abandon`], [`Store::release_all`] | what broke off is kept for a day, or given up |
+//! | [`Store::plan_push`], [`Store::compress_layer`], [`Store::record_pushed`] | a push's |
 //! | [`Store::create_rw`], [`Store::rootfs`], [`Store::remove_rw`], [`Store::rw_ids`] | a container's own layer |
 //! | [`Store::create_volume`], [`Store::volumes`], [`Store::remove_volume`] | volumes: records and directories |
 //! | [`Store::file_changes`], [`Store::commit`] | what a container has changed; the same as a new image |
@@ -42,6 +45,7 @@ mod files;
 mod fill;
 mod image;
 mod layer;
+mod lease;
 mod record;
 mod snapshot;
 mod store;
@@ -61,6 +65,8 @@ pub use image::commit::CommitOptions;
 pub use image::history::HistoryEntry;
 pub use image::import::ImportOptions;
 pub use image::load::{LoadEvent, LoadOptions, Loaded};
+pub use image::pull::{LayerPresence, PulledImage};
+pub use image::push::{PushImage, PushLayer, PushPlan};
 pub use image::remove::{ContainerUse, Removal, RemoveOptions, Removed};
 pub use image::{Image, ImageEvent, ImageEventKind};
 pub use layer::LayerInfo;

@@ -38,6 +38,9 @@ pub(crate) struct TagRecord {
 pub(crate) struct LayerRecord {
     /// The content that it came from, as received.
     pub blob: Descriptor,
+    /// The same compressed, once it has been pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed: Option<Descriptor>,
     /// The length of the uncompressed tar in bytes.
     pub tar_size: u64,
     /// The bytes in its regular files, a hard link counted once.

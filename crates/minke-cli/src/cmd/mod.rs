@@ -5,6 +5,7 @@ pub mod container;
 pub mod context;
 pub mod image;
 pub mod prune;
+pub mod registry;
 pub mod system;
 pub mod volume;
 

@@ -49,7 +49,8 @@ fn an_update_whose_engine_is_killed_is_done_or_not() {
                 let host = rig.inspect("main")["HostConfig"].clone();
                 let limit = group_file(rig, "main", "memory/memory.limit_in_bytes", "memory.max");
                 let most = group_file(rig, "main", "pids/pids.max", "pids.max");
-                (host["Memory"].to_string() == limit && host["PidsLimit"].to_string() == most).then_some(())
+                let said = |key: &str| host[key].to_string();
+                (said("Memory") == limit && said("PidsLimit") == most).then_some(())
             });
         }
     });

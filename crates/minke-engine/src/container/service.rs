@@ -41,7 +41,8 @@ impl Engine {
                 "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             )));
         }
-        let work = move || create(&shared, &name, request);
+        let asked = ContainerCreateQuery { name, platform: query.platform.clone() };
+        let work = move || create(&shared, &asked, request);
         tokio::task::spawn_blocking(work).await.context("creating the container")?.map(|(found, warnings)| {
             let id = found.record.id.clone();
             let attributes = found.record.event_attributes();
@@ -280,12 +281,17 @@ pub fn resize(exec_id: Option<String>, query: &ResizeQuery) -> Request {
 }
 
 /// Makes a container: its layer, then its record.
-fn create(shared: &Shared, name: &str, mut request: ContainerCreateRequest) -> Result<(Found, Vec<String>)> {
+fn create(
+    shared: &Shared,
+    ContainerCreateQuery { name, platform }: &ContainerCreateQuery,
+    mut request: ContainerCreateRequest,
+) -> Result<(Found, Vec<String>)> {
     let id = random_hex(32)?;
     crate::embedded::provide(shared, &request.config.image)?;
+    let platform = crate::image::platform(platform)?;
     let image = shared
         .store
-        .image(&request.config.image)
+        .image_for(&request.config.image, platform.as_ref())
         .map_err(|error| missing_image(error, &request.config.image))?;
     let default = image::ContainerConfig::default();
     let image_config = image.config.config.as_ref().unwrap_or(&default);

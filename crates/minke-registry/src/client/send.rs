@@ -38,12 +38,15 @@ pub(crate) struct Call {
     pub(crate) secret: bool,
 }
 
+/// A body that is taken once; behind a lock that nobody ever waits for, so that a request may be shared between threads.
+pub(crate) type Taken = Mutex<Option<Body>>;
+
 /// A request's body.
 pub(crate) enum Payload {
     Empty,
     Bytes(Bytes),
     /// Can be sent once.
-    Once(Option<Body>),
+    Once(Taken),
 }
 
 impl Call {
@@ -56,7 +59,7 @@ impl Call {
         let body = match &self.body {
             Payload::Empty => Payload::Empty,
             Payload::Bytes(bytes) => Payload::Bytes(bytes.clone()),
-            Payload::Once(_) => Payload::Once(None),
+            Payload::Once(_) => Payload::Once(Taken::new(None)),
         };
         let (method, headers) = (self.method.clone(), self.headers.clone());
         Self { method, url: self.url.clone(), headers, body, secret: self.secret }
@@ -125,7 +128,7 @@ impl Client {
         loop {
             let mut attempt = call.again();
             if let (Payload::Once(body), Payload::Once(taken)) = (&mut call.body, &mut attempt.body) {
-                *taken = body.take();
+                *taken = Taken::new(once(body).take());
             }
             if let Some(shown) = &shown {
                 attempt.headers.insert(AUTHORIZATION, shown.clone());
@@ -243,6 +246,10 @@ impl Client {
     }
 }
 
+fn once(body: &mut Taken) -> &mut Option<Body> {
+    body.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn request(settings: &Settings, call: &mut Call, connection: &Connection) -> Result<Request<Body>> {
     let uri = if connection.absolute { call.url.to_string() } else { call.url.target.clone() };
     let mut request = Request::builder().method(call.method.clone()).uri(uri);
@@ -264,7 +271,7 @@ fn request(settings: &Settings, call: &mut Call, connection: &Connection) -> Res
         }
         Payload::Bytes(bytes) => whole(bytes.clone()),
         Payload::Once(body) => {
-            body.take().ok_or_else(|| Error::new(ErrorKind::Network, "the connection was closed"))?
+            once(body).take().ok_or_else(|| Error::new(ErrorKind::Network, "the connection was closed"))?
         }
     };
     request.body(body).map_err(|error| Error::invalid("invalid address").with_source(error))

@@ -252,7 +252,7 @@ impl Session<'_> {
         if self.at_once {
             let body = read_on(&whole.open, 0, whole.size, &whole.progress)?;
             let url = self.url.clone().with("digest", whole.digest.as_str());
-            let mut call = Call { body: Payload::Once(Some(body)), ..Call::new(Method::PUT, url) };
+            let mut call = Call { body: Payload::Once(Some(body).into()), ..Call::new(Method::PUT, url) };
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             let length = HeaderValue::try_from(whole.size.to_string()).expect("digits");
             call.headers.insert(CONTENT_LENGTH, length);
@@ -263,7 +263,7 @@ impl Session<'_> {
             let left = whole.size - self.offset;
             let body = read_on(&whole.open, self.offset, left, &whole.progress)?;
             let mut call =
-                Call { body: Payload::Once(Some(body)), ..Call::new(Method::PATCH, self.url.clone()) };
+                Call { body: Payload::Once(Some(body).into()), ..Call::new(Method::PATCH, self.url.clone()) };
             self.name_range(&mut call, self.offset, left);
             let answer = self.send(call).await?;
             self.take_note(answer, whole.size).await?;
@@ -312,7 +312,7 @@ impl Session<'_> {
             let body: Body =
                 StreamBody::new(futures_util::stream::iter([Ok(Frame::data(part))])).boxed_unsync();
             let mut call =
-                Call { body: Payload::Once(Some(body)), ..Call::new(Method::PATCH, self.url.clone()) };
+                Call { body: Payload::Once(Some(body).into()), ..Call::new(Method::PATCH, self.url.clone()) };
             self.name_range(&mut call, self.offset, length);
             let sent = match self.send(call).await {
                 Ok(answer) => self.take_note(answer, end).await,

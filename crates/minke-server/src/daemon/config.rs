@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Parser;
+use minke_engine::RegistryOptions;
 use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
 use super::isolation::{self, Isolation, IsolationFile, IsolationFlags};
 use super::limits::{self, ContainerLimits, LimitFile, LimitFlags};
+use super::registries::{self, RegistryFile, RegistryFlags};
 
 /// Runs the engine in the foreground.
 #[derive(Clone, Debug, Default, Parser)]
@@ -60,6 +62,9 @@ pub struct Flags {
     /// What keeps containers from the host.
     #[command(flatten)]
     pub isolation: IsolationFlags,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub registries: RegistryFlags,
     /// Containers run a reaper as their first process.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub init: Option<bool>,
@@ -133,6 +138,8 @@ struct File {
     limits: LimitFile,
     #[serde(flatten)]
     isolation: IsolationFile,
+    #[serde(flatten)]
+    registries: RegistryFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
     seccomp_profile: Option<String>,
@@ -151,7 +158,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other is refused by name.
-const KEYS: [&str; 35] = [
+const KEYS: [&str; 40] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
@@ -167,16 +174,21 @@ const KEYS: [&str; 35] = [
     "group",
     "hosts",
     "init",
+    "insecure-registries",
     "labels",
     "live-restore",
     "log-driver",
     "log-format",
     "log-level",
     "log-opts",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
     "metrics-addr",
     "min-api-version",
     "no-new-privileges",
     "pidfile",
+    "registry-mirrors",
     "seccomp-profile",
     "selinux-enabled",
     "shutdown-timeout",
@@ -258,6 +270,8 @@ pub struct Settings {
     pub limits: ContainerLimits,
     /// What keeps them from the host.
     pub isolation: Isolation,
+    /// How registries are spoken to.
+    pub registries: RegistryOptions,
     /// Containers get a reaper.
     pub init: bool,
     /// Containers can't gain privileges.
@@ -369,7 +383,7 @@ fn given(flags: &Flags, key: &str) -> bool {
         "tlscacert" => flags.tlscacert.is_some(),
         "tlscert" => flags.tlscert.is_some(),
         "tlskey" => flags.tlskey.is_some(),
-        key => flags.limits.gives(key) || flags.isolation.gives(key),
+        key => flags.limits.gives(key) || flags.isolation.gives(key) || flags.registries.gives(key),
     }
 }
 
@@ -413,6 +427,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
     let tls = tls_files(&flags, &file)?;
     let limits = limits::join(&flags.limits, &file.limits)?;
     let isolation = isolation::join(&flags.isolation, &file.isolation)?;
+    let registries = registries::join(&flags.registries, &file.registries)?;
     let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
     if hosts.is_empty() {
         hosts.push(places.host.clone());
@@ -433,6 +448,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent),
         limits,
         isolation,
+        registries,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
         seccomp_profile: seccomp_profile(flags.seccomp_profile.or(file.seccomp_profile))?,

@@ -4,6 +4,7 @@ mod config;
 mod isolation;
 mod limits;
 mod pidfile;
+mod registries;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -160,6 +161,7 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         default_cgroupns_mode: settings.default_cgroupns_mode.clone(),
         userns_remap: settings.isolation.userns_remap.clone(),
         selinux_enabled: settings.isolation.selinux_enabled,
+        registry: settings.registries.clone(),
         storage_driver: settings.storage_driver.clone(),
     }
 }

@@ -3,7 +3,8 @@
 use http::StatusCode;
 use minke_api::Operation;
 use minke_api::adapt::Adapt as _;
-use minke_api::image::ImageSaveQuery;
+use minke_api::image::{ImageCreateQuery, ImageSaveQuery};
+use minke_api::registry::{AUTH_HEADER, AuthConfig};
 use minke_model::Result;
 
 use crate::body::Body;
@@ -27,7 +28,13 @@ pub async fn history(request: &Request) -> Result<Response> {
 }
 
 pub async fn create(request: Request) -> Result<Response> {
-    let query = request.query()?;
+    let query: ImageCreateQuery = request.query()?;
+    if !query.from_image.is_empty() {
+        // As Docker has it: who asks with credentials that can't be read asks without.
+        let auth = AuthConfig::from_header(request.header(AUTH_HEADER)).unwrap_or_default();
+        let progress = request.engine.image_pull(&query, auth).await?;
+        return Ok(response::of_type("application/json", Body::Channel(progress)));
+    }
     let progress = request.engine.image_create(&query, reader(request.body)).await?;
     Ok(response::of_type("application/json", Body::Channel(progress)))
 }
@@ -45,6 +52,12 @@ pub async fn save(request: &Request) -> Result<Response> {
     }
     let archive = request.engine.image_save(&query).await?;
     Ok(response::of_type("application/x-tar", Body::Channel(archive)))
+}
+
+pub async fn push(request: &Request) -> Result<Response> {
+    let auth = AuthConfig::from_header(request.header(AUTH_HEADER))?;
+    let progress = request.engine.image_push(&request.parameter, &request.query()?, auth).await?;
+    Ok(response::of_type("application/json", Body::Channel(progress)))
 }
 
 pub async fn tag(request: &Request) -> Result<Response> {

@@ -4,6 +4,7 @@ mod container;
 mod exec;
 mod files;
 mod image;
+mod registry;
 mod system;
 mod volume;
 
@@ -112,6 +113,8 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::SystemInfo => system::info(&request).await,
         Operation::SystemEvents => system::events(&request),
         Operation::SystemDataUsage => system::disk_usage(&request).await,
+        Operation::SystemAuth => registry::auth(request).await,
+        Operation::DistributionInspect => registry::inspect(&request).await,
         Operation::NetworkPrune => system::prune_networks(&request),
         Operation::BuildPrune => system::prune_build_cache(&request),
         Operation::ContainerList => container::list(&request).await,
@@ -149,6 +152,7 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ImageGetAll | Operation::ImageGet => image::save(&request).await,
         Operation::ImageInspect => image::inspect(&request).await,
         Operation::ImageHistory => image::history(&request).await,
+        Operation::ImagePush => image::push(&request).await,
         Operation::ImageTag => image::tag(&request).await,
         Operation::ImagePrune => image::prune(&request).await,
         Operation::ImageDelete => image::remove(&request).await,

@@ -62,6 +62,7 @@ impl Layers {
         };
         let record = LayerRecord {
             blob: Descriptor::new(layer_media_type(compression), blob.digest.clone(), blob.size),
+            compressed: None,
             tar_size: info.tar_size,
             size: info.size,
             opaque_root: info.opaque_root,
@@ -86,7 +87,20 @@ impl Layers {
             return Ok(LayerInfo { diff_id: diff_id.clone(), blob: record.blob.digest, size: record.size });
         }
         let size = self.content.size(blob).unwrap_or(0);
-        let (compression, reader) = sniff(self.content.reader(blob)?)?;
+        self.unpack_reader(self.content.reader(blob)?, blob, size, expected, progress)
+    }
+
+    /// Unpacks what `reader` gives, the bytes of `blob`, which are verified by whoever brings them: `reader` ends well only if
+    /// they are right.
+    pub(crate) fn unpack_reader(
+        &self,
+        reader: impl Read + Send,
+        blob: &Digest,
+        size: u64,
+        expected: Option<&Digest>,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<LayerInfo> {
+        let (compression, reader) = sniff(reader)?;
         let staging = self.staging()?;
         let result = self.unpack_into(&staging, compression, reader, expected, progress);
         let (info, diff_id) = match result {
@@ -98,6 +112,7 @@ impl Layers {
         };
         let record = LayerRecord {
             blob: Descriptor::new(layer_media_type(compression), blob.clone(), size),
+            compressed: None,
             tar_size: info.tar_size,
             size: info.size,
             opaque_root: info.opaque_root,
@@ -175,10 +190,11 @@ impl Read for Tee<'_, '_> {
     }
 }
 
-struct Counted<'r, 'p> {
-    reader: Box<dyn Read + Send + 'r>,
-    read: u64,
-    progress: &'p mut (dyn FnMut(u64) + Send),
+/// Tells how much has been read.
+pub(crate) struct Counted<'r, 'p> {
+    pub reader: Box<dyn Read + Send + 'r>,
+    pub read: u64,
+    pub progress: &'p mut (dyn FnMut(u64) + Send),
 }
 
 impl Read for Counted<'_, '_> {

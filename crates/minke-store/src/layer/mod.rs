@@ -20,6 +20,7 @@ use crate::trash::Trash;
 use limits::Limits;
 use meta::LayerMeta;
 use minke_content::ContentStore;
+use minke_model::image::Descriptor;
 use minke_model::{Context, Digest, Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -175,6 +176,10 @@ impl Layers {
         // What was forgotten meanwhile stays forgotten; what has come again waits for the next sync.
         let forgotten = std::mem::take(&mut *lock(&self.forgotten));
         layers.retain(|(id, _)| !forgotten.contains(id));
+        for (id, record) in &mut layers {
+            // What was learned of it meanwhile.
+            record.compressed = read(&self.records).get(id).and_then(|now| now.compressed.clone());
+        }
         chains.retain(|(id, _)| !forgotten.contains(id));
         let encoded: Vec<_> = (layers.iter())
             .map(|(id, record)| (Table::Layers, id, encode(record)))
@@ -236,6 +241,16 @@ impl Layers {
     /// Every layer and every chain that is here.
     pub(crate) fn all(&self) -> (Vec<Digest>, Vec<Digest>) {
         (read(&self.records).keys().cloned().collect(), read(&self.chains).keys().cloned().collect())
+    }
+
+    /// Remembers as what a layer goes out compressed; nothing where the layer is gone.
+    pub(crate) fn set_compressed(&self, diff_id: &Digest, blob: &Descriptor) -> Result<()> {
+        let _changing = lock(&self.committing);
+        let Some(record) = self.record(diff_id) else { return Ok(()) };
+        let record = LayerRecord { compressed: Some(blob.clone()), ..record };
+        self.db.write(&[Write::Put(Table::Layers, diff_id.as_str(), &encode(&record))])?;
+        write(&self.records).insert(diff_id.clone(), record);
+        Ok(())
     }
 
     /// Takes a chain's top layer away.

@@ -4,10 +4,11 @@ use std::fs;
 
 use clap::Args;
 use minke_api::container::{ContainerCreateQuery, ContainerCreateRequest};
-use minke_model::{Error, ErrorKind, Reference};
+use minke_model::Error;
 
 use super::flags::{ContainerFlags, NOT_OFFERED};
 use super::plan::{Facts, plan_create};
+use super::pulling;
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -101,9 +102,15 @@ pub async fn make(
 ) -> Result<String, Failure> {
     check(session, flags)?;
     let client = session.client().await?;
-    let made = match client.container_create(&create_query(flags), request).await {
+    let (query, image) = (create_query(flags), &request.config.image);
+    pulling::first(session, flags, image).await?;
+    let made = match client.container_create(&query, request).await {
         Ok(made) => made,
-        Err(error) => return Err(explain(session, flags, &request.config.image, error)),
+        Err(error) => {
+            pulling::missing(session, flags, image, error).await?;
+            let again = client.container_create(&query, request).await;
+            again.map_err(|error| refused(session, error))?
+        }
     };
     warn(session, &made.warnings);
     if !flags.cidfile.is_empty() {
@@ -123,7 +130,7 @@ pub async fn make(
 
 /// The parameters of the request that makes a container.
 pub fn create_query(flags: &ContainerFlags) -> ContainerCreateQuery {
-    ContainerCreateQuery { name: flags.name.clone(), ..ContainerCreateQuery::default() }
+    ContainerCreateQuery { name: flags.name.clone(), platform: flags.platform.clone() }
 }
 
 /// Says what the engine warns of.
@@ -142,33 +149,5 @@ pub fn check(session: &Session, flags: &ContainerFlags) -> Result<(), Failure> {
         );
         return Err(refused(session, Error::invalid(message)));
     }
-    if flags.pull == "always" {
-        return Err(refused(
-            session,
-            Error::new(
-                ErrorKind::NotImplemented,
-                "--pull always: this version of minke cannot pull images yet; use `minke load` or `minke import`",
-            ),
-        ));
-    }
     Ok(())
-}
-
-/// Why a container could not be made; for an image that is not there, how it can be brought in.
-pub fn explain(session: &Session, flags: &ContainerFlags, image: &str, error: Error) -> Failure {
-    if error.kind() != ErrorKind::NotFound || !error.message().to_lowercase().contains("no such image") {
-        return refused(session, error);
-    }
-    let name = Reference::parse(image)
-        .map(|reference| reference.with_default_tag().familiar())
-        .unwrap_or_else(|_| image.to_string());
-    if flags.pull == "missing" {
-        session.complain(format_args!("Unable to find image '{name}' locally"));
-    }
-    let program = &session.program;
-    let hint = format!(
-        "This version of minke cannot pull images: bring it in by `{program} load -i FILE` (an archive of `docker save`) or `{program} import FILE {name}` (a root file system)."
-    );
-    let hint = (flags.pull != "never").then_some(hint);
-    Failure::Run { form: session.form.clone(), error, code: exit::REFUSED, hint }
 }

@@ -27,9 +27,7 @@ pub const NOT_OFFERED: &[(&str, &str)] = &[
     ("--mac-address", NETWORKS),
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
-    ("--platform", ""),
     ("--use-api-socket", ""),
-    ("--disable-content-trust", ""),
 ];
 
 const PORTS: &str = "Ports cannot be published before minke has networks: use --network host, where the container's ports are the host's.";
@@ -134,10 +132,13 @@ pub struct ContainerFlags {
     /// Most processes; -1 for any number
     #[arg(long, value_name = "int", value_parser = parse_int)]
     pub pids_limit: Option<i64>,
+    /// Platform of the image: linux/arm64
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    pub platform: String,
     /// Give the container all rights over the host
     #[arg(long)]
     pub privileged: bool,
-    /// Whether to look for a newer image first: missing or never
+    /// When to fetch the image: always, missing or never
     #[arg(long, value_name = "string", default_value = "missing")]
     pub pull: String,
     /// Say nothing while an image is fetched
@@ -167,6 +168,10 @@ pub struct ContainerFlags {
     /// Mount a file system in memory: /path[:options]
     #[arg(long, value_name = "list")]
     pub tmpfs: Vec<String>,
+    /// Does nothing: images are never checked for signatures
+    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = crate::grammar::parse_bool, action = clap::ArgAction::Set)]
+    #[allow(dead_code, reason = "taken, and without a meaning")]
+    pub disable_content_trust: bool,
     /// Give the process a terminal
     #[arg(long, short = 't')]
     pub tty: bool,

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod ports;
 pub mod prune;
 pub mod ps;
+pub mod pulling;
 pub mod rename;
 pub mod rm;
 pub mod run;

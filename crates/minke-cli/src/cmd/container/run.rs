@@ -10,8 +10,9 @@ use minke_api::run::RunAnswer;
 use minke_client::{Client, Hijacked, PendingExit};
 use minke_model::{Error, ErrorKind};
 
-use super::create::{check, create_query, explain, make, plan, refused, warn};
+use super::create::{check, create_query, make, plan, refused, warn};
 use super::flags::{ContainerFlags, NOT_OFFERED};
+use super::pulling;
 use crate::attached::{self, Ended, Manner, Signals, Target};
 use crate::detach::DetachKeys;
 use crate::error::{Failure, Outcome};
@@ -99,8 +100,7 @@ impl Run {
             true => {
                 check(session, &self.flags)?;
                 session.connected().await?;
-                let made = self.ask(session, request, None).await;
-                made.map_err(|error| explain(session, &self.flags, &request.config.image, error))?.0
+                self.ask_with_image(session, request, None).await?.0
             }
         };
         warn(session, &made.warnings);
@@ -129,12 +129,11 @@ impl Run {
         session.connected().await?;
         // Whom they are for isn't known yet, but none may be missed.
         let mut signals = Signals::catch(&manner)?;
-        let asked = match signals.kept_during(self.ask(session, request, Some(query))).await {
-            Ok(asked) => asked,
+        let asked = Box::pin(self.ask_with_image(session, request, Some(query)));
+        let (made, stream) = match signals.kept_during(asked).await {
+            Ok(asked) => asked?,
             Err(number) => return Ok(exit::of_signal(number)),
         };
-        let (made, stream) =
-            asked.map_err(|error| explain(session, &self.flags, &request.config.image, error))?;
         warn(session, &made.warnings);
         manner.target = Target::Container(made.id.clone());
         let Some(mut connection) = stream else {
@@ -155,6 +154,24 @@ impl Run {
             }
             Ended::Closed => Ok(code_of(ask_exit(client, None, &made.id).await?)),
             ended => Ok(code_of(ended)),
+        }
+    }
+
+    /// Asks, and once more where the image had to be pulled.
+    async fn ask_with_image(
+        &self,
+        session: &Session,
+        request: &ContainerCreateRequest,
+        attach: Option<&AttachQuery>,
+    ) -> Result<(RunAnswer, Option<Hijacked>), Failure> {
+        let image = &request.config.image;
+        pulling::first(session, &self.flags, image).await?;
+        match self.ask(session, request, attach).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                pulling::missing(session, &self.flags, image, error).await?;
+                self.ask(session, request, attach).await.map_err(|error| refused(session, error))
+            }
         }
     }
 

@@ -1,0 +1,4 @@
+//! Commands about registries: who asks them.
+
+pub mod login;
+pub mod logout;
