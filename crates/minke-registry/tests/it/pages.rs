@@ -52,7 +52,10 @@ async fn what_is_said_about_a_manifest_is_found_with_and_without_the_registrys_l
     );
     let signature = app.put_manifest(&tag("sig"), kinds::OCI_MANIFEST, said.clone().into()).await.unwrap();
     let found = app.referrers(&subject, Some("application/x.sig")).await.unwrap();
-    assert_eq!(found.iter().map(|row| row.digest.clone()).collect::<Vec<_>>(), [signature.clone()]);
+    assert_eq!(
+        found.iter().map(|row| row.digest.clone()).collect::<Vec<_>>(),
+        std::slice::from_ref(&signature)
+    );
     assert!(app.referrers(&subject, Some("other/type")).await.unwrap().is_empty());
     // An older registry: the list is under a tag, where there is one.
     stand.fault("GET", "/referrers/", 2, Fault::Answer(404, vec![], String::new()));
