@@ -127,7 +127,7 @@ fn settings_come_from_a_file() {
 
 #[test]
 fn a_container_may_open_as_many_files_as_the_engines_caller() {
-    let few = "ulimit -Hn 3000; ulimit -Sn 600; exec \"$@\"";
+    let few = "ulimit -Sn 600; ulimit -Hn 3000; exec \"$@\"";
     Rig::run_inside(Client::Minke, &["sh", "-c", few, "sh"], &[], |rig| {
         assert_eq!(rig.ok("run --rm busybox sh -c 'ulimit -Sn; ulimit -Hn'"), "3000\n3000");
     });
