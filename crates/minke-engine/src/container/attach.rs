@@ -13,7 +13,7 @@ use minke_spec::shim::{AttachRequest, Reply, Request};
 use tokio::sync::oneshot;
 
 use super::handle::{Command, Container, PendingAttach};
-use crate::log::{Join, LogOptions};
+use crate::log::{Join, LogOptions, ReplayEnd};
 use crate::shim::connection::ShimConnection;
 use crate::{Attachment, LogStream};
 
@@ -43,12 +43,13 @@ pub async fn connect(attachment: Attachment, socket: OwnedFd, prefix: Bytes) -> 
         return container.ask(|reply| Command::Attach(PendingAttach { request, socket }, reply)).await;
     };
     if replay_only {
-        let log = crate::log::replay(replay.path, replay.tty, replay.options, async { None });
+        let log = crate::log::replay(replay.path, replay.tty, replay.options, async { ReplayEnd::Asked });
         return send_all(log, &socket).await;
     }
     let (sender, held) = oneshot::channel();
-    let join = hold(container.clone(), request.clone(), duplicate(&socket)?, sender);
-    let log = crate::log::replay(replay.path, replay.tty, replay.options, join);
+    let joined = hold(container.clone(), request.clone(), duplicate(&socket)?, sender);
+    let end = async { joined.await.map_or(ReplayEnd::Now, ReplayEnd::Join) };
+    let log = crate::log::replay(replay.path, replay.tty, replay.options, end);
     let sent = send_all(log, &socket).await;
     match held.await {
         Ok((shim, client)) => {

@@ -71,7 +71,18 @@ pub fn read(path: PathBuf, tty: bool, options: LogOptions, running: watch::Recei
     LogStream { tty, chunks }
 }
 
-/// Where a replay ends, because a live stream begins there.
+/// Where a replay ends.
+#[derive(Debug)]
+pub enum ReplayEnd {
+    /// With what was there when it was asked for.
+    Asked,
+    /// With what is there by now: nobody writes any more, or it isn't known where a live stream begins.
+    Now,
+    /// Where a live stream begins.
+    Join(Join),
+}
+
+/// Where in the log a live stream begins.
 #[derive(Debug)]
 pub struct Join {
     /// The file, held open so that nobody else gets its number.
@@ -80,22 +91,23 @@ pub struct Join {
     pub bytes: u64,
 }
 
-/// Starts reading the log at `path` up to a place that is only chosen when all that was there is read: `join` then chooses it, close to
-/// the end. `None`: nothing more is to be read.
+/// Starts reading the log at `path` up to a place that is only chosen when all that was there is read: `end` then chooses it, close to
+/// the log's end.
 pub fn replay(
     path: PathBuf,
     tty: bool,
     options: LogOptions,
-    join: impl Future<Output = Option<Join>> + Send + 'static,
+    end: impl Future<Output = ReplayEnd> + Send + 'static,
 ) -> LogStream {
     let (sender, chunks) = mpsc::channel(8);
     tokio::spawn(async move {
         let mut reader = Reader::new(path, tty, options, sender.clone());
         let work = async {
-            let current = reader.read_all().await?;
-            match join.await {
-                Some(join) => reader.read_until(current, join).await,
-                None => Ok(()),
+            let mut current = reader.read_all().await?;
+            match end.await {
+                ReplayEnd::Asked => Ok(()),
+                ReplayEnd::Now => reader.catch_up(&mut current).await,
+                ReplayEnd::Join(join) => reader.read_until(current, join).await,
             }
         };
         if let Err(error) = work.await {
@@ -417,5 +429,47 @@ impl Watcher {
                 return result.map(|_| ());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(text: &str) -> String {
+        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}}\n")
+    }
+
+    /// Replays a log that gets another line, and a further file, after all that was there has been read.
+    async fn replayed(end: ReplayEnd) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x-json.log");
+        std::fs::write(&path, record("one")).unwrap();
+        let (log, rotated) = (path.clone(), folder.path().join("x-json.log.1"));
+        let end = async move {
+            let mut text = std::fs::read_to_string(&log).unwrap();
+            text += &record("two");
+            std::fs::write(&log, text).unwrap();
+            std::fs::rename(&log, rotated).unwrap();
+            std::fs::write(&log, record("three")).unwrap();
+            end
+        };
+        let options = LogOptions { stdout: true, ..LogOptions::default() };
+        let mut stream = replay(path, true, options, end);
+        let mut text = Vec::new();
+        while let Some(chunk) = stream.chunks.recv().await {
+            text.extend_from_slice(&chunk.unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replay_for_who_is_joined_nowhere_has_all_that_was_written_by_now() {
+        assert_eq!(replayed(ReplayEnd::Now).await, "one\ntwo\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn a_replay_alone_ends_with_what_was_there() {
+        assert_eq!(replayed(ReplayEnd::Asked).await, "one\n");
     }
 }

@@ -9,4 +9,4 @@ mod packed;
 mod plain;
 pub mod tail;
 
-pub use follow::{Join, LogOptions, LogStream, read, replay};
+pub use follow::{Join, LogOptions, LogStream, ReplayEnd, read, replay};
