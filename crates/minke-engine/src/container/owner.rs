@@ -294,6 +294,17 @@ impl Owner {
             )));
         }
         let host_config = update::joined(&self.record, change)?;
+        let note = self.shared.paths(&self.record.id).updating;
+        if self.lifecycle.run().is_some() {
+            update::note(&note, &host_config)?;
+        }
+        let outcome = self.take_settings(host_config).await;
+        let _ = std::fs::remove_file(note);
+        outcome
+    }
+
+    /// Gives the container other settings: its groups first, which may refuse them.
+    async fn take_settings(&mut self, host_config: HostConfig) -> Result<()> {
         if let Some(run) = self.lifecycle.run() {
             update::write_limits(&self.shared, &self.record, run.generation, &host_config)?;
         }
@@ -369,6 +380,7 @@ impl Owner {
                     let pidfd = shim.pidfd.as_ref();
                     let exit = teardown::exit_of_lost(&self.shared, &self.record, generation, pidfd).await;
                     self.happen(Event::Exited(exit)).await;
+                    self.pack_log();
                 }
             }
         }

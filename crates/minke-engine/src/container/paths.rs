@@ -25,6 +25,8 @@ pub struct ContainerPaths {
     pub wish: PathBuf,
     /// There while the container stands still for a commit, and for nothing else.
     pub held: PathBuf,
+    /// The settings that an update is about to give a running container.
+    pub updating: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
     /// What the shim writes when the container's process is there.
@@ -47,6 +49,7 @@ impl ContainerPaths {
             shim_note: runtime.join("shim"),
             wish: runtime.join("wish"),
             held: runtime.join("held"),
+            updating: runtime.join("updating"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
             exit: runtime.join("exit"),

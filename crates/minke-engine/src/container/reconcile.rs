@@ -77,6 +77,7 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
             let run = Run { generation: status.generation, pid: started.pid, started_at };
             if status.exited.is_none() {
                 shared.place.take_note(&shared.host, &record, run.generation, run.pid);
+                super::update::take_back(shared, &record, run.generation);
                 super::scope::watch(shared, &record, run.generation);
             }
             // What the last engine kept may be older than what it did.

@@ -1,9 +1,11 @@
 //! Other limits, or another restart policy, for a container that may be running: joined with what it has, written to its groups
 //! in an order that the kernel takes, and undone where it doesn't.
 
+use std::path::Path;
+
 use minke_api::container::{ContainerUpdateResponse, HostConfig};
 use minke_model::restart_policy::RestartPolicy;
-use minke_model::{Error, ErrorKind, Result};
+use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_spec::plan::CgroupWrite;
 use minke_sys::cgroup::Write;
 
@@ -133,6 +135,29 @@ pub fn write_limits(shared: &Shared, record: &Record, generation: u64, new: &Hos
         let _ = scope::change(shared, record, generation, &before);
         failed(ErrorKind::System, &words)
     })
+}
+
+/// Writes down what an update is about to do to a running container: an engine that is killed in the middle leaves groups and record
+/// apart.
+///
+/// # Errors
+/// Where it can't be written.
+pub fn note(path: &Path, new: &HostConfig) -> Result<()> {
+    let text = serde_json::to_vec(new).context("noting the update")?;
+    std::fs::write(path, text).context("noting the update")
+}
+
+/// Takes back what an update of an engine that was killed has done to the groups and not to the record. Nobody was told that it is done.
+pub fn take_back(shared: &Shared, record: &Record, generation: u64) {
+    let path = shared.paths(&record.id).updating;
+    let Ok(text) = std::fs::read(&path) else { return };
+    if let Ok(host_config) = serde_json::from_slice::<HostConfig>(&text) {
+        let begun = Record { host_config, ..record.clone() };
+        if let Err(error) = write_limits(shared, &begun, generation, &record.host_config) {
+            tracing::warn!(container = %record.id, %error, "an update was cut short, and its limits stay");
+        }
+    }
+    let _ = std::fs::remove_file(path);
 }
 
 fn apply(writes: &[CgroupWrite]) -> std::result::Result<(), String> {

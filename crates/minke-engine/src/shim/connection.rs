@@ -93,7 +93,13 @@ impl ShimConnection {
 }
 
 async fn receive_all(shared: Arc<Shared>, events: mpsc::UnboundedSender<ShimEvent>) {
-    while let Ok(Some(received)) = shared.socket.receive().await {
+    loop {
+        let received = match shared.socket.receive().await {
+            Ok(Some(received)) => received,
+            // The shim ended with a request unread. The kernel says so once, before what the shim had said.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
+            Ok(None) | Err(_) => break,
+        };
         let Ok(packet) = shim::decode::<Message>(&received.bytes) else {
             tracing::debug!("a shim sent an event that is newer than this engine");
             continue;

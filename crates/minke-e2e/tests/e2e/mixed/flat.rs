@@ -1,5 +1,6 @@
 //! What the engine and a shim hold when nobody asks anything of them: it may not grow with what they were asked.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use minke_e2e::{Rig, process};
@@ -25,7 +26,12 @@ struct Held {
 
 impl Held {
     fn by(pid: i32) -> Self {
-        let count = |kind: &str| std::fs::read_dir(format!("/proc/{pid}/{kind}")).map_or(0, Iterator::count);
+        let count = |kind: &str| {
+            let all = std::fs::read_dir(format!("/proc/{pid}/{kind}")).into_iter().flatten().flatten();
+            // The network namespaces that an engine has ready are now more and now fewer.
+            let spare = |path: &Path| std::fs::read_link(path).is_ok_and(|to| to.starts_with("net:"));
+            all.filter(|entry| !spare(&entry.path())).count()
+        };
         Self {
             anonymous_kib: process::anonymous_kib(pid),
             pss_kib: process::pss_kib(pid),
