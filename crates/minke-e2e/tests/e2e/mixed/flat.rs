@@ -28,7 +28,9 @@ impl Held {
         let count = |kind: &str| {
             let all = std::fs::read_dir(format!("/proc/{pid}/{kind}")).into_iter().flatten().flatten();
             // The network namespaces that an engine has ready are now more and now fewer.
-            let spare = |path: &Path| std::fs::read_link(path).is_ok_and(|to| to.starts_with("net:"));
+            let spare = |path: &Path| {
+                std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("net:["))
+            };
             all.filter(|entry| !spare(&entry.path())).count()
         };
         Self { anonymous_kib: process::anonymous_kib(pid), descriptors: count("fd"), threads: count("task") }
