@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod adapt;
-pub mod base64;
 pub mod container;
 pub mod disk_usage;
 pub mod endpoint;

@@ -1,10 +1,9 @@
 //! What is said about registries: credentials, their header, a push's query, what a registry has under a name.
 #![allow(missing_docs, reason = "fields carry the names and meanings of the specification")]
 
-use minke_model::{Error, Result};
+use minke_model::{Error, Result, base64};
 use serde::{Deserialize, Serialize};
 
-use crate::base64;
 use crate::image::{Descriptor, Platform};
 use crate::omit::zero;
 use crate::{FromQuery, Query, QueryWriter, ToQuery};
@@ -60,7 +59,7 @@ impl AuthConfig {
         if text.len() > MAX_HEADER_BYTES {
             return Err(invalid("it is too long".into()));
         }
-        let bytes = base64::parse(text).ok_or_else(|| invalid("it is not base64url".into()))?;
+        let bytes = base64::parse_either(text).ok_or_else(|| invalid("it is not base64url".into()))?;
         if bytes.is_empty() {
             return Ok(Self::default());
         }
@@ -74,7 +73,7 @@ impl AuthConfig {
         if self.auth.is_empty() {
             return Some(self);
         }
-        let text = String::from_utf8(base64::parse(&self.auth)?).ok()?;
+        let text = String::from_utf8(base64::parse_either(&self.auth)?).ok()?;
         let (username, password) = text.split_once(':')?;
         self.username = username.to_owned();
         self.password = password.trim_matches('\0').to_owned();

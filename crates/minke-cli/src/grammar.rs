@@ -8,6 +8,8 @@ use std::future::Future;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
+use minke_model::strconv;
+pub use minke_model::strconv::parse_bool;
 
 use crate::error::{Failure, Outcome, Usage};
 use crate::help;
@@ -131,21 +133,9 @@ fn docker_rules(flag: Arg) -> Arg {
     }
 }
 
-/// Reads a boolean as Go does.
-pub fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
-    }
-}
-
 /// Reads a whole number in Go's words.
 pub fn parse_int(text: &str) -> Result<i64, String> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let numeric = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let reason = if numeric { "value out of range" } else { "invalid syntax" };
-    text.parse().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: {reason}"))
+    strconv::parse_int("ParseInt", text)
 }
 
 /// What is wrong, in Docker's words, and what was perhaps meant.

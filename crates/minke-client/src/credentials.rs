@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use minke_api::base64;
 use minke_api::registry::AuthConfig;
 use minke_model::{Context as _, Error, ErrorKind, Reference, Result};
 use serde::{Deserialize, Serialize};
@@ -96,10 +95,10 @@ pub fn store(config: &Config, server: &str, credentials: &AuthConfig) -> Result<
     }
     let mut entry = Map::new();
     let pair = format!("{}:{}", credentials.username, credentials.password);
-    entry.insert("auth".into(), base64::render(pair.as_bytes()).into());
+    entry.insert("auth".into(), minke_model::base64::render(pair.as_bytes()).into());
     if !credentials.identitytoken.is_empty() {
         let user = format!("{}:", credentials.username);
-        entry.insert("auth".into(), base64::render(user.as_bytes()).into());
+        entry.insert("auth".into(), minke_model::base64::render(user.as_bytes()).into());
         entry.insert("identitytoken".into(), credentials.identitytoken.clone().into());
     }
     change_auths(&config.directory, |auths| drop(auths.insert(server.to_owned(), entry.into())))?;

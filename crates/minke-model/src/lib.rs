@@ -1,5 +1,6 @@
 //! The nouns of minke: parsed, printed and compared, never acted upon. No I/O happens here.
 
+pub mod base64;
 pub mod cdi;
 pub mod digest;
 pub mod duration;

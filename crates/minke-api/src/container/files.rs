@@ -1,6 +1,7 @@
 //! A container's files: what `cp`, `diff` and `commit` take and answer.
 #![allow(missing_docs, reason = "fields carry the names and meanings of the specification")]
 
+use minke_model::base64;
 use minke_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +48,7 @@ pub fn go_mode(mode: u32) -> u32 {
 impl PathStat {
     /// The header's value.
     pub fn to_header(&self) -> String {
-        encode_base64(&crate::json::encode(self))
+        base64::render(&crate::json::encode(self))
     }
 
     /// Reads a header's value.
@@ -55,42 +56,12 @@ impl PathStat {
     /// # Errors
     /// One that is not base64 of such a value.
     pub fn from_header(text: &str) -> Result<Self> {
-        let bytes = decode_base64(text).ok_or_else(|| {
+        let bytes = base64::parse(text).ok_or_else(|| {
             Error::system("unable to decode container path stat header: illegal base64 data")
         })?;
         crate::json::decode(&bytes)
             .map_err(|error| Error::system(format!("unable to decode container path stat header: {error}")))
     }
-}
-
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Writes bytes in base64, padded.
-pub fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let number =
-            group.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(number >> (18 - 6 * place) & 63) as usize] as char;
-            text.push(if place <= group.len() { digit } else { '=' });
-        }
-    }
-    text
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    for group in digits.chunks(4) {
-        let mut number = 0_u32;
-        for digit in group {
-            number = number << 6 | DIGITS.iter().position(|known| known == digit)? as u32;
-        }
-        number <<= 6 * (4 - group.len());
-        bytes.extend_from_slice(&number.to_be_bytes()[1..group.len().max(1)]);
-    }
-    Some(bytes)
 }
 
 /// The query of `GET` and `HEAD /containers/{id}/archive`.
@@ -208,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_header_is_read_back() {
-        assert_eq!(encode_base64(b"a"), "YQ==");
-        assert_eq!(encode_base64(b"ab"), "YWI=");
-        assert_eq!(encode_base64(b"abc"), "YWJj");
+        assert_eq!(base64::render(b"a"), "YQ==");
+        assert_eq!(base64::render(b"ab"), "YWI=");
+        assert_eq!(base64::render(b"abc"), "YWJj");
         for length in 0..10 {
             let bytes = vec![0xa5; length];
-            assert_eq!(decode_base64(&encode_base64(&bytes)), Some(bytes));
+            assert_eq!(base64::parse(&base64::render(&bytes)), Some(bytes));
         }
         let stat = PathStat { name: "x".into(), mode: 0o644, ..PathStat::default() };
         assert_eq!(PathStat::from_header(&stat.to_header()).unwrap(), stat);

@@ -20,7 +20,7 @@ pub use create::{
 };
 pub use files::{
     ArchivePutQuery, ArchiveQuery, CommitQuery, FilesystemChange, GO_DEVICE, GO_DIRECTORY, GO_SYMLINK,
-    PATH_STAT_HEADER, PathStat, encode_base64, go_mode,
+    PATH_STAT_HEADER, PathStat, go_mode,
 };
 pub use host_config::{HostConfig, LogConfig, RestartPolicy};
 pub use inspect::{ContainerInspect, DriverData};

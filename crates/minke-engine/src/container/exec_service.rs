@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minke_api::container::{ResizeQuery, encode_base64};
+use minke_api::container::ResizeQuery;
 use minke_api::exec::*;
 use minke_api::run::RunAnswer;
 use minke_model::{Error, Result};
@@ -176,7 +176,7 @@ impl Engine {
 fn shown_keys(keys: &str) -> String {
     match keys {
         "" => String::new(),
-        keys => encode_base64(&super::attach::detach_keys(keys).unwrap_or_default()),
+        keys => minke_model::base64::render(&super::attach::detach_keys(keys).unwrap_or_default()),
     }
 }
 

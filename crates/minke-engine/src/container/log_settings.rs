@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minke_api::container::LogConfig;
 use minke_model::size;
-use minke_model::{Error, Result};
+use minke_model::{Error, Result, strconv};
 use minke_spec::shim::LogSettings;
 
 use super::log_facts;
@@ -88,12 +88,7 @@ fn check_mode(options: &BTreeMap<String, String>) -> Result<()> {
 
 /// Whether older files are to be packed, where that is said.
 fn compression(options: &BTreeMap<String, String>) -> Result<Option<bool>> {
-    match options.get("compress").map(String::as_str) {
-        None => Ok(None),
-        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
-        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
-        Some(text) => Err(Error::invalid(format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))),
-    }
+    options.get("compress").map(|text| strconv::parse_bool(text).map_err(Error::invalid)).transpose()
 }
 
 /// Whether a log's older files are packed: with `local` unless it says no, with json-file if it says so.

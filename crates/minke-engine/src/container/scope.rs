@@ -57,8 +57,7 @@ fn properties(shared: &Shared, settings: &ContainerSettings) -> Result<Vec<Prope
 pub fn change(shared: &Shared, record: &Record, generation: u64, limits: &LinuxResources) -> Result<()> {
     let path = shared.cgroup_path(record, generation);
     // A run that an engine with the other driver has started has none.
-    let unit = path.rsplit('/').next().filter(|name| name.ends_with(".scope"));
-    let Some(unit) = unit else { return Ok(()) };
+    let Some(unit) = unit_at(&path) else { return Ok(()) };
     let properties = minke_systemd::limit_properties(limits)?;
     match tokio::task::block_in_place(|| minke_systemd::set_properties(unit, &properties)) {
         Ok(()) | Err(SetError::NoUnit) => Ok(()),
@@ -66,11 +65,15 @@ pub fn change(shared: &Shared, record: &Record, generation: u64, limits: &LinuxR
     }
 }
 
+/// The unit that a group belongs to, by its path; none: the group is no unit's.
+fn unit_at(path: &str) -> Option<&str> {
+    path.rsplit('/').next().filter(|name| name.ends_with(".scope"))
+}
+
 /// Ends the unit of a run that has ended, by its group's path. systemd does so by itself when it sees the group empty, which it
 /// never does where the group was removed before: so this comes first.
 pub fn end(path: &str) {
-    let unit = path.rsplit('/').next().filter(|name| name.ends_with(".scope"));
-    if let Some(unit) = unit
+    if let Some(unit) = unit_at(path)
         && let Err(error) = minke_systemd::stop(unit)
     {
         tracing::warn!(%error, unit, "a container's unit is left");

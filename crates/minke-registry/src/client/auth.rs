@@ -10,6 +10,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHEN
 use hyper::{HeaderMap, Method};
 use serde::Deserialize;
 
+use super::Result;
 use super::body::Answer;
 use super::challenge::{self, Challenge};
 use super::error::{Error, ErrorKind};
@@ -18,7 +19,6 @@ use super::send::{Call, Client, Payload};
 use super::settings::{Credentials, Settings};
 use super::transport::Reach;
 use super::url::{Origin, Url, encode};
-use super::{Result, base64};
 
 /// The life of a token that does not say it.
 const DEFAULT_LIFE_SECONDS: u64 = 60;
@@ -332,7 +332,7 @@ pub(crate) fn basic(credentials: &Credentials) -> Result<HeaderValue> {
     let Credentials::Basic { username, password } = credentials else {
         return Err(Error::new(ErrorKind::Unauthorized, "no basic auth credentials"));
     };
-    sensitive(format!("Basic {}", base64::render(format!("{username}:{password}").as_bytes())))
+    sensitive(format!("Basic {}", minke_model::base64::render(format!("{username}:{password}").as_bytes())))
 }
 
 fn sensitive(text: String) -> Result<HeaderValue> {

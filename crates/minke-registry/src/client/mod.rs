@@ -15,7 +15,6 @@
 
 mod auth;
 mod backoff;
-mod base64;
 mod blob;
 mod body;
 mod challenge;
@@ -41,7 +40,7 @@ pub use repository::{Head, Manifest, MountAnswer, Registry, Repository, TagOrDig
 pub use settings::{Credentials, Insecure, Limits, Mirror, Proxies, Settings};
 pub use upload::{Chunks, Open, UploadSource};
 #[cfg(any(test, feature = "server"))]
-pub(crate) use {base64::parse as parse_base64, url::decode, url::encode};
+pub(crate) use {url::decode, url::encode};
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

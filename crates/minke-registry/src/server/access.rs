@@ -14,7 +14,6 @@ use serde_json::json;
 use super::answer::{Answer, Refusal, Result, json_answer};
 use super::route::Noun;
 use super::upload::new_id;
-use crate::client::parse_base64;
 use crate::query::Query;
 
 /// The longest form that is read.
@@ -206,7 +205,7 @@ fn own_realm(request: &Request<Incoming>) -> String {
 
 /// User and password of a Basic credential.
 fn user_and_password(shown: &str) -> Option<(String, String)> {
-    let bytes = parse_base64(shown.strip_prefix("Basic ")?)?;
+    let bytes = minke_model::base64::parse(shown.strip_prefix("Basic ")?)?;
     let text = String::from_utf8(bytes).ok()?;
     let (user, password) = text.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
