@@ -11,7 +11,7 @@ use crate::run;
 
 /// Which crates of the project each one may use. ARCHITECTURE.md says why.
 const EDGES: &[(&str, &[&str])] = &[
-    ("minke", &["minke-cli", "minke-server", "minke-runtime"]),
+    ("minke", &["minke-cli", "minke-server", "minke-runtime", "minke-network"]),
     ("minke-cli", &["minke-client", "minke-api", "minke-model"]),
     ("minke-server", &["minke-engine", "minke-api", "minke-model", "minke-sys", "minke-systemd"]),
     (
@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "minke-api",
             "minke-model",
+            "minke-network",
             "minke-store",
             "minke-content",
             "minke-registry",
@@ -29,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("minke-client", &["minke-api", "minke-model"]),
     ("minke-store", &["minke-content", "minke-model", "minke-sys", "minke-api"]),
-    ("minke-network", &["minke-api", "minke-model"]),
+    ("minke-network", &["minke-api", "minke-model", "minke-sys"]),
     ("minke-registry", &["minke-content", "minke-model"]),
     ("minke-runtime", &["minke-spec", "minke-sys", "minke-model", "minke-systemd"]),
     ("minke-shim", &["minke-runtime", "minke-spec", "minke-sys"]),

@@ -28,6 +28,7 @@ use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::network::netd::Netd;
 use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
 use crate::remap::Remap;
@@ -81,6 +82,8 @@ pub struct Shared {
     pub remap: Option<Remap>,
     /// Where the control groups of containers and shims are.
     pub place: Place,
+    /// The process with the names and ports of containers.
+    pub netd: Netd,
     /// Runs in which the kernel has killed for want of memory, by container and generation: with systemd's driver only.
     pub oom_kills: Mutex<HashSet<(String, u64)>>,
     /// The latest samples of what containers use.
@@ -113,6 +116,7 @@ impl Engine {
         if stop_containers {
             self.stop_all(timeout_s).await;
         }
+        self.shared.netd.shutdown().await;
         let shared = self.shared.clone();
         let work = move || {
             shared.remove_idle_groups();
@@ -178,6 +182,7 @@ impl Shared {
         let remap = options.userns_remap.clone();
         let remap = remap.map(|map| Remap::new(map, &shim, &options.data_root)).transpose()?;
         let place = Place::make(&host, &options, &shim)?;
+        let netd_home = place.netd_home(&host);
         let enforceable = Enforceable::probe(&host, &host.group(place.shims()));
         crate::realtime::give(&host, place.parent(), &options.realtime)?;
         Ok(Self {
@@ -197,6 +202,7 @@ impl Shared {
             apparmor,
             selinux,
             remap,
+            netd: Netd::new(&options.exec_root, netd_home),
             place,
             oom_kills: Mutex::default(),
             samples: Samples::default(),
@@ -213,6 +219,7 @@ impl Shared {
                 self.host.group(self.place.parent()).remove();
             }
             self.host.group(self.place.shims()).remove();
+            self.host.group(&self.place.netd()).remove();
         }
     }
 

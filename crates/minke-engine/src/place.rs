@@ -27,6 +27,7 @@ use crate::EngineOptions;
 use crate::container::record::Record;
 use crate::container::shims;
 use crate::host::Host;
+use crate::network::netd::MakeHome;
 
 /// Who makes the control groups of containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +148,18 @@ impl Place {
     /// The group of shims, from the mount points.
     pub fn shims(&self) -> &str {
         &self.shims
+    }
+
+    /// The group of netd, beside that of shims, from the mount points.
+    pub fn netd(&self) -> String {
+        format!("{}-netd", self.shims.trim_end_matches("-shims"))
+    }
+
+    /// What makes the groups that netd is born in, when there is something for it to do.
+    pub fn netd_home(&self, host: &Host) -> MakeHome {
+        let group = host.group(&self.netd());
+        let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
+        Box::new(move || ShimHome::of(&group, &mount).context("making the control group of netd"))
     }
 
     /// The control group of a container's run, from the mount points.
@@ -287,20 +300,19 @@ fn scope(unit: &str, pid: i32) -> Scope<'_> {
 
 impl ShimHome {
     fn make(host: &Host, path: &str) -> Result<Self> {
-        let group: Group = host.group(path);
-        let failed = "making the control group of shims";
+        let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
+        Self::of(&host.group(path), &mount).context("making the control group of shims")
+    }
+
+    fn of(group: &Group, mount: &Path) -> std::io::Result<Self> {
         if let Some(v2) = &group.v2 {
-            let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
-            minke_sys::cgroup::make_v2(&mount, v2, &[]).context(failed)?;
+            minke_sys::cgroup::make_v2(mount, v2, &[])?;
         }
         for directory in &group.v1 {
-            minke_sys::cgroup::make_v1(directory).context(failed)?;
+            minke_sys::cgroup::make_v1(directory)?;
         }
         let directories: Vec<&Path> = group.v1.iter().map(|path| path.as_path()).collect();
-        Ok(Self {
-            v2: group.open_v2().context(failed)?,
-            v1: minke_sys::spawn::open_tasks(&directories).context(failed)?,
-        })
+        Ok(Self { v2: group.open_v2()?, v1: minke_sys::spawn::open_tasks(&directories)? })
     }
 }
 

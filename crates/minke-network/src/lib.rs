@@ -3,6 +3,7 @@
 
 pub mod ipam;
 pub mod names;
+pub mod netd;
 pub mod network;
 pub mod options;
 pub mod ports;

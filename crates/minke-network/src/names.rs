@@ -97,7 +97,7 @@ pub enum Answer {
     Addresses(Vec<IpAddr>),
     /// This name, with the network behind it.
     Name(String),
-    /// There is no such name, and nobody else is asked (NXDOMAIN).
+    /// Nobody here is called so, and nobody else may be asked (SERVFAIL, as Docker's).
     Unknown,
     /// Others know: the resolvers outside.
     Forward,

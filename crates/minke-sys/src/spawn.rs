@@ -43,6 +43,11 @@ impl Image {
         }
     }
 
+    /// The program at `path` as it is now, also after the path leads to another: `/proc/self/exe` is the caller's own.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())? })
+    }
+
     /// Keeps a copy of `bytes` in the given way.
     pub fn kept(bytes: &[u8], directory: &Path, keeping: Keeping) -> io::Result<Self> {
         match keeping {

@@ -1,0 +1,3 @@
+//! Networks, where they meet containers.
+
+pub mod netd;
