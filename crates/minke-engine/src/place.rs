@@ -159,7 +159,7 @@ impl Place {
     pub fn netd_home(&self, host: &Host) -> MakeHome {
         let group = host.group(&self.netd());
         let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
-        Box::new(move || ShimHome::of(&group, &mount).context("making the control group of netd"))
+        Box::new(move || ShimHome::of(&group, &mount, "making the control group of netd"))
     }
 
     /// The control group of a container's run, from the mount points.
@@ -301,18 +301,21 @@ fn scope(unit: &str, pid: i32) -> Scope<'_> {
 impl ShimHome {
     fn make(host: &Host, path: &str) -> Result<Self> {
         let mount = host.found.cgroup2.as_ref().map(|unified| unified.mount.clone()).unwrap_or_default();
-        Self::of(&host.group(path), &mount).context("making the control group of shims")
+        Self::of(&host.group(path), &mount, "making the control group of shims")
     }
 
-    fn of(group: &Group, mount: &Path) -> std::io::Result<Self> {
+    fn of(group: &Group, mount: &Path, failed: &'static str) -> Result<Self> {
         if let Some(v2) = &group.v2 {
-            minke_sys::cgroup::make_v2(mount, v2, &[])?;
+            minke_sys::cgroup::make_v2(mount, v2, &[]).context(failed)?;
         }
         for directory in &group.v1 {
-            minke_sys::cgroup::make_v1(directory)?;
+            minke_sys::cgroup::make_v1(directory).context(failed)?;
         }
         let directories: Vec<&Path> = group.v1.iter().map(|path| path.as_path()).collect();
-        Ok(Self { v2: group.open_v2()?, v1: minke_sys::spawn::open_tasks(&directories)? })
+        Ok(Self {
+            v2: group.open_v2().context(failed)?,
+            v1: minke_sys::spawn::open_tasks(&directories).context(failed)?,
+        })
     }
 }
 

@@ -201,7 +201,9 @@ async fn run(shared: Arc<Shared>) {
                 shared.wanted().pending.clear_applied();
                 continue;
             }
-            Err(error) => tracing::error!(%error, "names and ports of containers aren't served: netd can't be started"),
+            Err(error) => {
+                tracing::error!(%error, "names and ports of containers aren't served: netd can't be started")
+            }
         }
         tokio::time::sleep(rest).await;
         rest = (rest * 2).min(longest);
@@ -307,7 +309,9 @@ async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
         let mut given = Vec::new();
         for pending in &mut wanted.pending {
             pending.sent = true;
-            given.extend(pending.given.iter().filter_map(|(tag, fd)| Some((tag.clone(), fd.try_clone().ok()?))));
+            given.extend(
+                pending.given.iter().filter_map(|(tag, fd)| Some((tag.clone(), fd.try_clone().ok()?))),
+            );
         }
         (Snapshot::default().changes_to(&wanted.snapshot), wanted.number, given)
     };
