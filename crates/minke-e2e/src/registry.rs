@@ -365,6 +365,9 @@ fn give(
     Ok(())
 }
 
+/// `me` with the password `secret`, as htpasswd writes it.
+pub const PASSWORDS: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
 /// Debian's registry, with its files below a folder; ends when this is dropped.
 pub struct DockerRegistry {
     child: Child,
@@ -372,8 +375,14 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one; `more` are lines of its configuration, as `auth:` with what belongs below it.
+    /// Starts one; `more` are lines of its configuration: what belongs below `http:`, and then others as `auth:`.
     pub fn start(folder: &Path, more: &str) -> Self {
+        Self::start_beside(folder, more, None)
+    }
+
+    /// The same, on the loopback of a process that has a network of its own, as the reference engine has.
+    pub fn start_beside(folder: &Path, more: &str, pid: Option<i32>) -> Self {
+        let inside = pid.map(|pid| ["--target".to_owned(), pid.to_string(), "--net".to_owned()]);
         std::fs::create_dir_all(folder.join("data")).expect("the folder takes the registry's files");
         let program = peers::program("docker-registry", "registry");
         // Somebody may take the port between the question and the start: then the next is tried.
@@ -387,7 +396,15 @@ impl DockerRegistry {
             let path = folder.join("config.yml");
             std::fs::write(&path, config).expect("the folder takes the configuration");
             let log = std::fs::File::create(folder.join("log")).expect("the folder takes the log");
-            let mut child = Command::new(&program)
+            let mut command = match &inside {
+                Some(words) => {
+                    let mut command = Command::new("nsenter");
+                    command.args(words).arg(&program);
+                    command
+                }
+                None => Command::new(&program),
+            };
+            let mut child = command
                 .arg("serve")
                 .arg(&path)
                 .stdout(Stdio::null())
@@ -395,7 +412,7 @@ impl DockerRegistry {
                 .spawn()
                 .expect("docker-registry starts");
             let listens = within_or(10, || {
-                child.try_wait().ok().flatten().is_none().then(|| TcpStream::connect(&address).is_ok())
+                child.try_wait().ok().flatten().is_none().then(|| answers(&address, inside.as_ref()))
             });
             if listens {
                 return Self { child, address };
@@ -440,6 +457,15 @@ impl Drop for DockerRegistry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether somebody listens, on this loopback or on that of `inside`.
+fn answers(address: &str, inside: Option<&[String; 3]>) -> bool {
+    let Some(words) = inside else { return TcpStream::connect(address).is_ok() };
+    let probe = format!(": </dev/tcp/{}", address.replace(':', "/"));
+    let tried =
+        Command::new("nsenter").args(words).args(["bash", "-c", &probe]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
 }
 
 /// Waits until `look` says yes; no when it says that there is nothing to wait for, or the time is over.

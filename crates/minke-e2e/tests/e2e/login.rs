@@ -3,17 +3,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use minke_e2e::registry::DockerRegistry;
+use minke_e2e::registry::{DockerRegistry, PASSWORDS};
 use minke_e2e::{Rig, case, once};
 use serde_json::Value;
-
-/// `me` with the password `secret`, as htpasswd writes it.
-const USERS: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 fn guarded(folder: &Path) -> DockerRegistry {
     std::fs::create_dir_all(folder).expect("a folder");
     let users = folder.join("users");
-    std::fs::write(&users, USERS).expect("a file");
+    std::fs::write(&users, PASSWORDS).expect("a file");
     let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", users.display());
     DockerRegistry::start(folder, &auth)
 }

@@ -111,7 +111,7 @@ impl Fetch {
 
     async fn receive(&self, parts: mpsc::Sender<Part>, from: u64) -> Result<()> {
         if from < self.blob.size || self.blob.size == 0 {
-            let mut stream = self.repository.blob(&self.blob.digest, self.blob.size, from).await?;
+            let mut stream = self.repository.layer(&self.blob, from).await?;
             while let Some(bytes) = stream.next().await? {
                 if parts.send(Part::Bytes(bytes)).await.is_err() {
                     return Ok(());

@@ -111,8 +111,11 @@ impl Pull {
     async fn run(&self, work: Work, report: &Reporter) -> Result<()> {
         match work {
             Work::One(reference, top) => {
-                let newer = self.pull(&reference, top, report).await?;
+                let (newer, warnings) = self.pull(&reference, top, report).await?;
                 report.line(status(newer, &reference)).await;
+                for warning in warnings {
+                    report.line(warning).await;
+                }
             }
             Work::All(repository, tags) => {
                 let mut newer = false;
@@ -120,7 +123,7 @@ impl Pull {
                     // A tag that no reference can have is nobody's.
                     let Ok(reference) = repository.with_tag(&tag) else { continue };
                     let top = resolve::top(&self.repository, &reference).await?;
-                    newer |= self.pull(&reference, top, report).await?;
+                    newer |= self.pull(&reference, top, report).await?.0;
                 }
                 report.line(status(newer, &repository)).await;
             }
@@ -128,14 +131,20 @@ impl Pull {
         Ok(())
     }
 
-    /// Pulls one image, and tells whether the name stood for another one before.
-    async fn pull(&self, reference: &Reference, top: client::Manifest, report: &Reporter) -> Result<bool> {
+    /// Pulls one image, and tells whether the name stood for another one before, with what is said at the end.
+    async fn pull(
+        &self,
+        reference: &Reference,
+        top: client::Manifest,
+        report: &Reporter,
+    ) -> Result<(bool, Vec<String>)> {
         let shown = reference.digest().map(Digest::to_string);
         let shown = shown.unwrap_or_else(|| reference.tag().unwrap_or_default().to_owned());
         let pulling = format!("Pulling from {}", reference.path());
         report.send(ProgressMessage { id: shown, ..ProgressMessage::status(pulling) }).await;
         let resolved = resolve::descend(&self.repository, reference, top, &self.wanted).await?;
-        let brought = self.bring(reference, &resolved, report).await;
+        let mut warnings = Vec::new();
+        let brought = self.bring(reference, &resolved, report, &mut warnings).await;
         let config = match brought {
             Ok(config) => config,
             Err(failure) => return Err(self.give_up(&resolved, failure).await),
@@ -163,7 +172,7 @@ impl Pull {
         };
         self.shared.emit_reference_event("pull", reference, &id);
         report.line(format!("Digest: {}", resolved.target.digest)).await;
-        Ok(newer)
+        Ok((newer, warnings))
     }
 
     /// Fetches configuration and layers, several at once; gives the configuration.
@@ -172,6 +181,7 @@ impl Pull {
         reference: &Reference,
         resolved: &Resolved,
         report: &Reporter,
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<u8>, Failure> {
         let failed = |error: Error| Failure::new(&error);
         let config = &resolved.parsed.config;
@@ -184,12 +194,13 @@ impl Pull {
         let parsed =
             self.shared.store.read_pulled_config(&bytes, resolved.parsed.layers.len()).map_err(failed)?;
         if self.explicit && self.wanted.rank(&parsed.platform()).is_none() {
-            return Err(failed(Error::not_found(format!(
-                "image with reference {} was found but its platform ({}) does not match the specified platform ({})",
+            // An image that is there for one platform only is brought all the same, as Docker does.
+            warnings.push(format!(
+                "WARNING: image with reference {} was found but its platform ({}) does not match the specified platform ({})",
                 reference.familiar(),
                 parsed.platform(),
                 self.wanted
-            ))));
+            ));
         }
         let layers: Vec<(&Descriptor, &Digest)> =
             resolved.parsed.layers.iter().zip(&parsed.rootfs.diff_ids).collect();

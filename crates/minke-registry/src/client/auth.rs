@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::Result;
 use super::body::Answer;
 use super::challenge::{self, Challenge};
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, NO_CREDENTIALS};
 use super::place::Place;
 use super::send::{Call, Client, Payload};
 use super::settings::{Credentials, Settings};
@@ -297,7 +297,7 @@ fn choose(challenges: &[Challenge], credentials: &Credentials) -> Result<Option<
     if challenges.iter().any(|challenge| challenge.scheme == "basic") {
         return match credentials {
             Credentials::Basic { .. } => Ok(Some(Offer::Basic)),
-            _ => Err(Error::new(ErrorKind::Unauthorized, "no basic auth credentials")),
+            _ => Err(Error::new(ErrorKind::Unauthorized, NO_CREDENTIALS)),
         };
     }
     broken.map_or(Ok(None), Err)
@@ -330,7 +330,7 @@ fn bearer(token: &str) -> Result<HeaderValue> {
 /// The header of a user and password.
 pub(crate) fn basic(credentials: &Credentials) -> Result<HeaderValue> {
     let Credentials::Basic { username, password } = credentials else {
-        return Err(Error::new(ErrorKind::Unauthorized, "no basic auth credentials"));
+        return Err(Error::new(ErrorKind::Unauthorized, NO_CREDENTIALS));
     };
     sensitive(format!("Basic {}", minke_model::base64::render(format!("{username}:{password}").as_bytes())))
 }

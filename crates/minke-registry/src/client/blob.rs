@@ -4,6 +4,7 @@ use bytes::{Buf as _, Bytes};
 use hyper::header::{ACCEPT, HeaderValue, RANGE};
 use hyper::{Method, StatusCode};
 use minke_model::Digest;
+use minke_model::image::Descriptor;
 use tokio::time::Instant;
 
 use super::body::{Answer, AnswerBody};
@@ -11,9 +12,12 @@ use super::error::{Error, ErrorKind};
 use super::place::Place;
 use super::repository::{Repository, TagOrDigest, Tour};
 use super::send::Call;
+use super::url::Url;
 use super::{Result, backoff};
 use crate::hash::Hasher;
 
+/// The most addresses of a layer that are tried.
+const MAX_URLS: usize = 8;
 /// Bytes that a connection has to bring for the failures before it to be forgotten.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
@@ -32,6 +36,8 @@ pub struct BlobStream {
     /// Bytes to be read past.
     skip: u64,
     failures: u32,
+    /// Where else it is, of what registries may not have.
+    foreign: Option<Url>,
     /// Where the present connection began, and when.
     since: (u64, Instant),
     hasher: Option<Hasher>,
@@ -56,6 +62,7 @@ impl BlobStream {
             body: None,
             skip: 0,
             failures: 0,
+            foreign: None,
             since: (from, Instant::now()),
             hasher: None,
         };
@@ -63,6 +70,39 @@ impl BlobStream {
             stream.find(&mut tour).await?;
         }
         Ok(stream)
+    }
+
+    /// As [`Self::open`], of a layer that may be elsewhere only: its registry is asked first, then each of its addresses.
+    pub(crate) async fn open_layer(repository: Repository, layer: &Descriptor, from: u64) -> Result<Self> {
+        let refusal = match Self::open(repository.clone(), layer.digest.clone(), layer.size, from).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && !layer.urls.is_empty() => error,
+            opened => return opened,
+        };
+        let settings = repository.registry.client.settings();
+        let place = repository.registry.tour(&repository.domain, false)?.place();
+        // In clear text only from where that is spoken anyway, or may be.
+        let may =
+            |url: &Url| url.origin.secure || !place.base.origin.secure || settings.is_insecure(&url.origin);
+        for url in layer.urls.iter().take(MAX_URLS).filter_map(|url| Url::parse(url)).filter(may) {
+            let mut stream = Self {
+                repository: repository.clone(),
+                digest: layer.digest.clone(),
+                size: layer.size,
+                position: from,
+                place: place.clone(),
+                body: None,
+                skip: 0,
+                failures: 0,
+                foreign: Some(url),
+                since: (from, Instant::now()),
+                hasher: None,
+            };
+            match stream.ask().await {
+                Ok(()) => return Ok(stream),
+                Err(error) => tracing::debug!("registry: {} elsewhere: {error}", layer.digest),
+            }
+        }
+        Err(refusal)
     }
 
     /// Checks the digest at the end; only for a stream from the beginning.
@@ -193,7 +233,7 @@ impl BlobStream {
             let pause = backoff::pause(self.failures, error.retry_after, &limits, backoff::chance());
             tracing::debug!("registry: {} at {}: {error}; again in {pause:?}", self.digest, self.position);
             tokio::time::sleep(pause).await;
-            if self.place.mirror && self.failures > 1 {
+            if self.place.mirror && self.failures > 1 && self.foreign.is_none() {
                 // A mirror that fails twice is left for what comes behind it.
                 let mut tour = self.repository.registry.tour(&self.repository.domain, false)?;
                 return self.find(&mut tour).await;
@@ -215,7 +255,17 @@ impl BlobStream {
             let range = format!("bytes={}-", self.position);
             call.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits"));
         }
-        let answer = self.repository.send(&self.place, "pull", call).await?;
+        let answer = match &self.foreign {
+            None => self.repository.send(&self.place, "pull", call).await?,
+            Some(url) => {
+                call.url = url.clone();
+                let client = &self.repository.registry.client;
+                let settings = client.settings();
+                let reach = settings.reach_from(&self.place.base.origin);
+                let asked = client.persistently(|| client.follow(&settings, call.again(), None, reach));
+                Box::pin(asked).await?
+            }
+        };
         self.skip = self.part(&answer)?;
         self.body = Some(answer.body);
         self.since = (self.position, Instant::now());

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use super::url::Url;
 
+/// What is said where a registry asks for a user and there is none.
+pub(crate) const NO_CREDENTIALS: &str = "no basic auth credentials";
+
 /// The classes of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -94,6 +97,11 @@ impl Error {
     /// Whether the same request may succeed a little later.
     pub fn is_passing(&self) -> bool {
         matches!(self.kind, ErrorKind::TooManyRequests | ErrorKind::Unavailable | ErrorKind::Network)
+    }
+
+    /// Whether the registry wants to know who asks, and nobody has said it.
+    pub(crate) fn asks_who(&self) -> bool {
+        self.kind == ErrorKind::Unauthorized && self.status.is_none() && self.words == NO_CREDENTIALS
     }
 
     /// Puts words before those of the error, as Go's `fmt.Errorf("...: %w")`.

@@ -31,9 +31,10 @@ impl Repository {
                     tour.settle();
                     return Ok(tags);
                 }
-                Err(error) => {
-                    tour.next(error).await.map_err(|error| error.of_pull(&self.path, &self.path))?
-                }
+                Err(error) => tour
+                    .next(error)
+                    .await
+                    .map_err(|error| error.of_pull(&self.familiar_name, &self.familiar_name))?,
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method};
-use minke_model::image::media_type as kinds;
+use minke_model::image::{Descriptor, media_type as kinds};
 use minke_model::{Digest, Reference};
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ pub struct Repository {
     pub(crate) domain: Arc<str>,
     /// The path below the registry, `library/busybox`.
     pub(crate) path: Arc<str>,
-    familiar_name: Arc<str>,
+    pub(crate) familiar_name: Arc<str>,
     pub(crate) credentials: Credentials,
 }
 
@@ -251,6 +251,12 @@ impl Repository {
         BlobStream::open(self.clone(), digest.clone(), size, from).await
     }
 
+    /// A layer's bytes from `from` on: as [`Self::blob`], and from the layer's own addresses where the registry does not have it,
+    /// as with layers that may not be distributed. Nobody's credentials go there.
+    pub async fn layer(&self, layer: &Descriptor, from: u64) -> Result<BlobStream> {
+        BlobStream::open_layer(self.clone(), layer, from).await
+    }
+
     /// Stores a manifest, which must name what the registry has; gives its digest.
     pub async fn put_manifest(
         &self,
@@ -309,7 +315,14 @@ impl Repository {
         let settings = self.registry.client.settings();
         let call =
             Call { headers: accepted(), ..Call::new(Method::GET, self.manifest_url(place, reference)) };
-        let answer = self.send(place, "pull", call).await?;
+        let url = call.url.clone();
+        let answer = self.send(place, "pull", call).await;
+        let answer = answer.map_err(|error| match error.asks_who() {
+            // Docker asks about a tag before it asks for it, and is refused then.
+            true if matches!(reference, TagOrDigest::Tag(_)) => error.during(&Method::HEAD, &url),
+            true => error.during(&Method::GET, &url),
+            false => error,
+        })?;
         let (announced, mut media_type) = (announced_digest(&answer), answer.media_type().to_owned());
         let bytes = answer.body.whole(settings.limits.manifest_bytes).await?;
         let digest = match (reference, announced?) {

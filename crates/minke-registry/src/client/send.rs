@@ -165,7 +165,11 @@ impl Client {
             let (method, url) = (call.method.clone(), call.url.clone());
             let target = Target { origin: url.origin.clone(), verify };
             let answer = Box::pin(self.exchange(settings, &target, reach, &mut call)).await;
-            let answer = answer.map_err(|error| error.during(&method, &shown_url(&url, place)))?;
+            let answer = answer.map_err(|error| match place {
+                // Docker asks whether there is a registry before it asks for anything.
+                Some(place) if error.unreachable => error.during(&Method::GET, &place.url("")),
+                _ => error.during(&method, &shown_url(&url, place)),
+            })?;
             let Some(next) = redirect(&answer, &method)? else {
                 return refuse(answer, url.origin == first).await;
             };

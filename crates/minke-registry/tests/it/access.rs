@@ -36,10 +36,9 @@ async fn a_password_is_shown_where_it_is_asked_for() {
 
     let nobody = repository_of(settings(), &stand.host(), "app", Credentials::Anonymous);
     let error = nobody.manifest(&tag("1")).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.to_string().as_str()),
-        (ErrorKind::Unauthorized, "no basic auth credentials")
-    );
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let expected = format!("Head \"http://{}/v2/app/manifests/1\": no basic auth credentials", stand.host());
+    assert_eq!(error.to_string(), expected);
     let wrong = repository_of(settings(), &stand.host(), "app", user("jane", "x"));
     let error = wrong.manifest(&tag("1")).await.unwrap_err();
     assert_eq!(
@@ -243,4 +242,20 @@ async fn token_servers_that_misbehave_are_errors() {
     let repository = repository_of(settings(), &stand.host(), "app", jane());
     let error = repository.manifest(&tag("1")).await.unwrap_err();
     assert!(error.to_string().contains("in clear text"), "{error}");
+}
+
+#[tokio::test]
+async fn a_layer_that_is_elsewhere_only_comes_from_there_without_the_credential() {
+    let store = Stand::open().await;
+    let stand = token_stand().await;
+    let repository = repository_of(settings(), &stand.host(), "app", jane());
+    let (_, layer) = push(&crate::setup::repository(&store, "bucket"), "1", &noise(500_000)).await;
+    let mut descriptor = minke_model::image::Descriptor::new("application/x", layer.clone(), 500_000);
+    assert_eq!(repository.layer(&descriptor, 0).await.err().unwrap().kind(), ErrorKind::NotFound);
+    let good = format!("http://{}/v2/bucket/blobs/{layer}", store.host());
+    descriptor.urls = vec!["http://169.254.169.254/x".into(), "file:///etc/passwd".into(), good];
+    store.fault("GET", "/blobs/", 1, Fault::CutAfter(200_000));
+    let stream = repository.layer(&descriptor, 0).await.unwrap().verified();
+    assert_eq!(crate::setup::read(stream).await.unwrap(), noise(500_000));
+    assert!(store.seen().iter().all(|seen| seen.authorization.is_empty()));
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use minke_api::image::ImageLoadQuery;
 
+use super::transfer::platform_json;
 use super::{progress, upload};
 use crate::error::{Failure, Outcome};
 use crate::exit;
@@ -45,7 +46,5 @@ impl Verb for Load {
 /// A platform as the API takes it, in JSON.
 pub fn platform_query(platform: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(text) = platform else { return Ok(Vec::new()) };
-    let platform = minke_model::Platform::parse(text)?;
-    let json = serde_json::json!({"os": platform.os, "architecture": platform.architecture, "variant": platform.variant});
-    Ok(vec![json.to_string()])
+    Ok(vec![platform_json(&minke_model::Platform::parse(text)?)])
 }

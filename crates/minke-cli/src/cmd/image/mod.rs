@@ -12,6 +12,7 @@ pub mod push;
 pub mod rm;
 pub mod save;
 pub mod tag;
+pub mod transfer;
 
 use bytes::Bytes;
 use minke_client::Upload;
@@ -30,6 +31,9 @@ pub async fn upload(path: &str) -> Result<Upload, Error> {
     let file = tokio::fs::File::open(path)
         .await
         .map_err(|error| Error::invalid(format!("open {path}: {}", reason(&error))))?;
+    if file.metadata().await.is_ok_and(|found| found.is_dir()) {
+        return Err(Error::invalid(format!("read {path}: is a directory")));
+    }
     Ok(upload_reader(file))
 }
 

@@ -6,6 +6,7 @@ use minke_client::credentials;
 use minke_model::Reference;
 
 use super::progress::{self, Out};
+use super::transfer::Transfer;
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -14,19 +15,8 @@ use crate::session::Session;
 /// Flags of `pull`.
 #[derive(Args, Clone, Debug)]
 pub struct Pull {
-    /// Bring every tag of the repository
-    #[arg(long, short = 'a')]
-    all_tags: bool,
-    /// Does nothing: images are never checked for signatures
-    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = crate::grammar::parse_bool, action = clap::ArgAction::Set)]
-    #[allow(dead_code, reason = "taken, and without a meaning")]
-    disable_content_trust: bool,
-    /// Bring the image for this platform: linux/arm64
-    #[arg(long, value_name = "string", default_value = "")]
-    platform: String,
-    /// Say only what was brought
-    #[arg(long, short = 'q')]
-    quiet: bool,
+    #[command(flatten)]
+    transfer: Transfer,
 }
 
 impl Verb for Pull {
@@ -35,20 +25,9 @@ impl Verb for Pull {
     const ARITY: Arity = Arity::Exactly(1);
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
-        let mut reference = Reference::parse(&arguments[0])?;
-        let bare = reference.tag().is_none() && reference.digest().is_none();
-        if self.all_tags && !bare {
-            return Err(Failure::Plain("tag can't be used with --all-tags/-a".into()));
-        }
-        if !self.all_tags && bare {
-            reference = reference.with_default_tag();
-            if !self.quiet {
-                session.print(format!("Using default tag: {}\n", reference.tag().unwrap_or_default()))?;
-            }
-        }
+        let reference = self.transfer.named(session, Reference::parse(&arguments[0])?)?;
         session.client().await?;
-        let out = if self.quiet { Out::Nowhere } else { Out::Output };
-        pull(session, &reference, &self.platform, out).await?;
+        pull(session, &reference, &self.transfer.platform, self.transfer.out()).await?;
         session.print(format!("{}\n", reference.canonical()))?;
         Ok(exit::SUCCESS)
     }
@@ -63,7 +42,8 @@ pub async fn pull(session: &Session, reference: &Reference, platform: &str, out:
     };
     let platform = match platform {
         "" => String::new(),
-        text => minke_model::Platform::parse(text).map(|platform| platform.to_string())?,
+        // What is none is refused by the engine, as with Docker.
+        text => minke_model::Platform::parse(text).map_or_else(|_| text.to_owned(), |it| it.to_string()),
     };
     let query =
         ImageCreateQuery { from_image: reference.name(), tag, platform, ..ImageCreateQuery::default() };
