@@ -39,6 +39,8 @@ pub mod lock;
 #[cfg(feature = "std")]
 pub mod mountinfo;
 #[cfg(feature = "std")]
+pub mod netlink;
+#[cfg(feature = "std")]
 pub mod overlay;
 #[cfg(feature = "std")]
 pub mod spawn;

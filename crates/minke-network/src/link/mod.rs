@@ -1,0 +1,19 @@
+//! Links: the bridge or parent of a network, and the interface of an endpoint. `plan` decides what they are, as values that
+//! can be printed; `kernel` makes them so, by netlink.
+
+pub mod address;
+mod kernel;
+mod message;
+mod namespace;
+mod plan;
+mod settings;
+mod watch;
+
+pub use address::Mac;
+pub use kernel::{Found, FoundLink, Kernel};
+pub use namespace::Namespace;
+pub use plan::{
+    BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,
+    plan_link,
+};
+pub use watch::{Gone, GoneLinks};

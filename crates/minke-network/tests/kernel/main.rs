@@ -1,0 +1,5 @@
+//! What this crate does to the kernel, in network namespaces that each test makes itself: the host's own is never touched.
+//! Needs root, and fails without.
+
+mod links;
+mod place;

@@ -1,0 +1,189 @@
+//! Network namespaces that play host, container, neighbour and outsider.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use minke_network::link::{
+    EndpointPlan, Interface, Kernel, LinkPlan, Mac, Namespace, plan_endpoint, plan_link,
+};
+use minke_network::{Driver, Names, Network, Subnet};
+
+/// How long is waited for what must come.
+pub const SOON: Duration = Duration::from_secs(5);
+
+/// Makes a namespace with `lo` up.
+pub fn namespace() -> Namespace {
+    std::thread::spawn(|| {
+        minke_sys::link::enter_new_network().expect("this test needs root");
+        Namespace::new_here().unwrap()
+    })
+    .join()
+    .unwrap()
+}
+
+/// A host: an engine's kernel in a namespace of its own.
+pub struct Host {
+    pub namespace: Namespace,
+    pub kernel: Kernel,
+    pub names: Names,
+}
+
+/// What is attached to a network.
+pub struct Guest {
+    pub namespace: Namespace,
+    pub plan: EndpointPlan,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let names = Names::of(Path::new("/run/minke-test"));
+        let namespace = namespace();
+        let kernel = namespace.run(|| Kernel::open(&names)).unwrap().unwrap();
+        Self { namespace, kernel, names }
+    }
+
+    /// Makes the network's link.
+    pub fn make(&self, network: &Network) -> LinkPlan {
+        let plan = plan_link(network, None).unwrap();
+        self.kernel.make(&plan).unwrap();
+        plan
+    }
+
+    /// Connects a namespace of its own by these addresses; the gateways are the first ones of their subnets.
+    pub fn guest(&self, network: &Network, addresses: &[&str]) -> Guest {
+        let interface = interface(network, "eth0", addresses);
+        let plan = plan_endpoint(network, &interface, &self.names, None).unwrap().unwrap();
+        let namespace = namespace();
+        self.kernel.attach(&plan, &namespace).unwrap();
+        Guest { namespace, plan }
+    }
+
+    /// Makes a neighbour, a namespace connected by a pair of interfaces: `eth0` there, `name` here.
+    pub fn neighbour(&self, name: &str, here: &[&str], there: &[&str]) -> Namespace {
+        // The kernel part is that of a bridge with one port: its address is the host's.
+        let network = network(name, &[("com.docker.network.bridge.name", name)], &[]);
+        let mut link = plan_link(&network, None).unwrap();
+        if let LinkPlan::Bridge(bridge) = &mut link {
+            bridge.addresses = here.iter().map(|text| text.parse().unwrap()).collect();
+            bridge.ipv6 = true;
+        }
+        // Not the engine's own: somebody else made it.
+        let others = Names::of(Path::new("/run/somebody-else"));
+        let kernel = self.namespace.run(|| Kernel::open(&others)).unwrap().unwrap();
+        kernel.make(&link).unwrap();
+        let interface = interface(&network, "eth0", there);
+        let plan = plan_endpoint(&network, &interface, &others, None).unwrap().unwrap();
+        let namespace = namespace();
+        kernel.attach(&plan, &namespace).unwrap();
+        namespace
+    }
+}
+
+/// An endpoint's interface with these addresses and the first ones of their subnets as gateways.
+pub fn interface(network: &Network, name: &str, addresses: &[&str]) -> Interface {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut interface = Interface {
+        endpoint: format!("{number:064x}"),
+        name: name.into(),
+        mac: None,
+        ipv4: None,
+        ipv6: None,
+        link_local: Vec::new(),
+        gateway4: None,
+        gateway6: None,
+        settings: BTreeMap::new(),
+    };
+    for text in addresses {
+        match text.parse().unwrap() {
+            ipnet::IpNet::V4(net) => {
+                interface.mac = Some(Mac::of_ipv4(net.addr()));
+                interface.ipv4 = Some(net);
+                interface.gateway4 = (!network.internal).then(|| first(net.network().into())).and_then(v4);
+            }
+            ipnet::IpNet::V6(net) => {
+                interface.ipv6 = Some(net);
+                interface.gateway6 = (!network.internal).then(|| first(net.network().into())).and_then(v6);
+            }
+        }
+    }
+    interface
+}
+
+fn first(network: IpAddr) -> IpAddr {
+    match network {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) + 1).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) + 1).into()),
+    }
+}
+
+fn v4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    if let IpAddr::V4(address) = address { Some(address) } else { None }
+}
+
+fn v6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
+    if let IpAddr::V6(address) = address { Some(address) } else { None }
+}
+
+/// A bridge network of this name (which makes its id) with these subnets.
+pub fn network(name: &str, options: &[(&str, &str)], subnets: &[&str]) -> Network {
+    Network {
+        id: name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
+            + &"0".repeat(64 - 2 * name.len()),
+        name: name.into(),
+        created: String::new(),
+        driver: Driver::Bridge,
+        ipv4: true,
+        ipv6: subnets.iter().any(|text| text.contains(':')),
+        subnets: subnets
+            .iter()
+            .map(|text| Subnet {
+                shown: (*text).to_string(),
+                net: text.parse().unwrap(),
+                range: None,
+                gateway: None,
+                named: true,
+                auxiliary: BTreeMap::new(),
+            })
+            .collect(),
+        internal: false,
+        attachable: false,
+        config_only: false,
+        config_from: String::new(),
+        ipam_driver: "default".into(),
+        ipam_options: None,
+        options: options.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect(),
+        labels: minke_api::StringMap::default(),
+    }
+}
+
+/// Answers every connection at an address of a namespace with the address that it came from, until the test ends.
+pub fn serve(namespace: &Namespace, address: &str) -> JoinHandle<()> {
+    let listener = namespace.run(|| TcpListener::bind(address)).unwrap().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let Ok(peer) = stream.peer_addr() else { continue };
+            let _ = stream.write_all(peer.ip().to_canonical().to_string().as_bytes());
+        }
+    })
+}
+
+/// Connects from a namespace and returns what address the server saw; none where nothing came of it.
+pub fn seen(namespace: &Namespace, to: &str, wait: Duration) -> Option<String> {
+    let to: SocketAddr = to.parse().unwrap();
+    namespace
+        .run(|| {
+            let mut stream = TcpStream::connect_timeout(&to, wait).ok()?;
+            stream.set_read_timeout(Some(wait)).ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            Some(text)
+        })
+        .unwrap()
+}
