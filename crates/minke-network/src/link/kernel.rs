@@ -1,7 +1,7 @@
 //! Plans made so in the kernel, in the network namespace of the engine: blocking calls of some hundred microseconds.
 //! No opinion of its own; what it makes is called as the engine's names say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,18 +11,16 @@ use minke_model::{Error, ErrorKind, Result};
 use minke_sys::Errno;
 use minke_sys::netlink::{Batch, Family, Refusal, Socket};
 use netlink_packet_core::Parseable;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::{RouteMessage, RouteType};
 
+use super::found::{Found, FoundLink, address_of, found_link, is_link_local, network_of, one_link, ways_of};
 use super::message::{self, Change};
 use super::plan::{EndpointPlan, LinkPlan, Port};
 use super::settings::Settings;
 use super::{BridgePlan, GoneLinks, Mac, MadeParent, Namespace, ParentPlan};
 use crate::engine::Names;
-
-/// `RT_TABLE_LOCAL`: the kernel's own table of what is this host.
-const LOCAL_TABLE: u8 = 255;
 
 /// The kernel's links, of the engine's own network namespace.
 #[derive(Debug)]
@@ -32,34 +30,6 @@ pub struct Kernel {
     settings: Settings,
     /// Indexes of bridges and parents.
     indexes: Mutex<HashMap<String, u32>>,
-}
-
-/// What there is of an engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Bridges and parents that it made, by name.
-    pub made: BTreeMap<String, FoundLink>,
-    /// The host's ends of its containers' interfaces, by name.
-    pub host_ends: BTreeMap<String, FoundLink>,
-    /// Every other link's name.
-    pub others: Vec<String>,
-}
-
-/// A link that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundLink {
-    /// Its index.
-    pub index: u32,
-    /// Whether it is up.
-    pub up: bool,
-    /// Bytes.
-    pub mtu: u32,
-    /// The bridge that it is a port of.
-    pub bridge: Option<u32>,
-    alias: String,
-    name: String,
-    is_bridge: bool,
-    is_veth: bool,
 }
 
 impl Kernel {
@@ -515,102 +485,4 @@ fn bridge_mac(plan: &BridgePlan) -> Mac {
             Mac::of_random([bits[0], bits[1], bits[2], bits[3], bits[4], bits[5]])
         }
     }
-}
-
-fn one_link(socket: &Socket, name: &str) -> Result<Option<FoundLink>, Refusal> {
-    let mut batch = Batch::default();
-    message::get_link(&mut batch, name);
-    let mut found = None;
-    match socket.request(&batch, |message| found = LinkMessage::parse(message.payload).ok().map(found_link)) {
-        Err(refusal) if refusal.errno == Errno::NODEV => Ok(None),
-        Err(refusal) => Err(refusal),
-        Ok(()) => Ok(found),
-    }
-}
-
-fn found_link(message: LinkMessage) -> FoundLink {
-    let mut link = FoundLink {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        mtu: 0,
-        bridge: None,
-        alias: String::new(),
-        name: String::new(),
-        is_bridge: false,
-        is_veth: false,
-    };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::IfAlias(alias) => link.alias = alias,
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Controller(index) => link.bridge = Some(index),
-            LinkAttribute::LinkInfo(info) => {
-                link.is_bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));
-                link.is_veth = info.contains(&LinkInfo::Kind(InfoKind::Veth));
-            }
-            _ => {}
-        }
-    }
-    link
-}
-
-fn address_of(message: &AddressMessage) -> Option<IpNet> {
-    let of = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
-    let local = of(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        of(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })?;
-    IpNet::new(address, message.header.prefix_len).ok()
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
-}
-
-fn oif(attributes: &[RouteAttribute]) -> Option<u32> {
-    attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
-}
-
-/// The links that a route leads by, also where it has several.
-fn ways_of(route: &RouteMessage) -> Vec<u32> {
-    let mut ways: Vec<u32> = oif(&route.attributes).into_iter().collect();
-    for attribute in &route.attributes {
-        if let RouteAttribute::MultiPath(hops) = attribute {
-            ways.extend(hops.iter().map(|hop| hop.interface_index));
-        }
-    }
-    ways
-}
-
-/// The network of a route that a new subnet must not overlap.
-fn network_of(route: &RouteMessage, own: &[u32]) -> Option<IpNet> {
-    let header = &route.header;
-    if header.table == LOCAL_TABLE
-        || header.kind != RouteType::Unicast
-        || header.destination_prefix_length == 0
-    {
-        return None;
-    }
-    if oif(&route.attributes).is_some_and(|index| own.contains(&index)) {
-        return None;
-    }
-    let address = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
-        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
-        _ => None,
-    })?;
-    IpNet::new(address, header.destination_prefix_length).ok().filter(|net| !is_link_local(net.addr()))
 }

@@ -2,6 +2,7 @@
 //! can be printed; `kernel` makes them so, by netlink.
 
 pub mod address;
+mod found;
 mod kernel;
 mod message;
 mod namespace;
@@ -10,7 +11,8 @@ mod settings;
 mod watch;
 
 pub use address::Mac;
-pub use kernel::{Found, FoundLink, Kernel};
+pub use found::{Found, FoundLink};
+pub use kernel::Kernel;
 pub use namespace::Namespace;
 pub use plan::{
     BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,

@@ -1,3 +1,5 @@
+//! What networks and endpoints are planned to have.
+
 use super::*;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Bridges and interfaces, with real packets through them.
+
 use std::time::Instant;
 
 use minke_network::link::{Gone, LinkPlan, plan_link};
