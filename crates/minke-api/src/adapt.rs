@@ -5,7 +5,7 @@
 use crate::container::{ContainerConfig, ContainerInspect, ContainerStats, ContainerSummary};
 use crate::event::EventMessage;
 use crate::image::{ImageConfig, ImageInspect, ImageInspectConfig, ImageSummary};
-use crate::network::{EndpointSettings, NetworkSettings};
+use crate::network::{EndpointSettings, Network, NetworkSettings};
 use crate::system::SystemInfo;
 use crate::{ApiVersion, Time};
 
@@ -37,6 +37,7 @@ impl Adapt for ContainerInspect {
             self.network_settings
                 .add_legacy_fields(endpoint.filter(|_| network == "bridge").unwrap_or_default());
         }
+        self.network_settings.networks.values_mut().for_each(|endpoint| endpoint.adapt(version));
         if version < v1(48) {
             self.image_manifest_descriptor = None;
         }
@@ -72,6 +73,36 @@ impl NetworkSettings {
     }
 }
 
+impl Adapt for EndpointSettings {
+    fn adapt(&mut self, version: ApiVersion) {
+        // The container's short id stood among the aliases that were asked for.
+        if version < v1(45)
+            && let Some(id) = self.dns_names.iter().flatten().find(|name| is_short_id(name)).cloned()
+        {
+            let aliases = self.aliases.get_or_insert_default();
+            if !aliases.contains(&id) {
+                aliases.push(id);
+            }
+        }
+        if version < v1(44) {
+            self.dns_names = None;
+        }
+    }
+}
+
+fn is_short_id(name: &str) -> bool {
+    name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+impl Adapt for Network {
+    fn adapt(&mut self, version: ApiVersion) {
+        if version < v1(52) {
+            self.status = None;
+            self.containers.get_or_insert_default();
+        }
+    }
+}
+
 impl Adapt for ContainerStats {
     fn adapt(&mut self, version: ApiVersion) {
         if version < v1(52) {
@@ -85,6 +116,7 @@ impl Adapt for ContainerSummary {
         if version < v1(52) {
             self.health = None;
         }
+        self.network_settings.networks.values_mut().for_each(|endpoint| endpoint.adapt(version));
         if version < v1(48) {
             self.image_manifest_descriptor = None;
         }

@@ -44,6 +44,8 @@ pub enum Noun {
     Image,
     /// Volumes.
     Volume,
+    /// Networks.
+    Network,
 }
 
 /// How an operation answers.
@@ -106,7 +108,6 @@ table! {
     SystemDataUsage Get "/system/df" System Value;
     SystemAuth Post "/auth" System Value;
     DistributionInspect Get "/distribution/{name}/json" System Value;
-    NetworkPrune Post "/networks/prune" System Value;
     BuildPrune Post "/build/prune" System Value;
 
     ContainerList Get "/containers/json" Container Value;
@@ -151,6 +152,14 @@ table! {
     ImageTag Post "/images/{name}/tag" Image Empty;
     ImagePrune Post "/images/prune" Image Value;
     ImageDelete Delete "/images/{name}" Image Value;
+
+    NetworkList Get "/networks" Network Value;
+    NetworkCreate Post "/networks/create" Network Value;
+    NetworkPrune Post "/networks/prune" Network Value;
+    NetworkConnect Post "/networks/{id}/connect" Network Empty;
+    NetworkDisconnect Post "/networks/{id}/disconnect" Network Empty;
+    NetworkInspect Get "/networks/{id}" Network Value;
+    NetworkDelete Delete "/networks/{id}" Network Empty;
 
     VolumeList Get "/volumes" Volume Value;
     VolumeCreate Post "/volumes/create" Volume Value;

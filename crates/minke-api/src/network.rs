@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use minke_model::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::StringMap;
 use crate::omit::zero;
+use crate::{Filters, FromQuery, Query, QueryWriter, StringMap, ToQuery};
 
 /// From `port/protocol` to the host's addresses it is published at; `None` is a port that is only exposed.
 pub type PortMap = BTreeMap<String, Option<Vec<PortBinding>>>;
@@ -180,4 +181,137 @@ pub struct ConfigReference {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkPruneResponse {
     pub networks_deleted: Option<Vec<String>>,
+}
+
+/// A network, as inspect and list show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Network {
+    pub name: String,
+    pub id: String,
+    pub created: String,
+    pub scope: String,
+    pub driver: String,
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: bool,
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: bool,
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    pub internal: bool,
+    pub attachable: bool,
+    pub ingress: bool,
+    pub config_from: ConfigReference,
+    pub config_only: bool,
+    /// By the container's id; the list has none of them from version 1.28 on, but for an empty map up to 1.51.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<BTreeMap<String, EndpointResource>>,
+    pub options: StringMap,
+    pub labels: StringMap,
+    /// Inspect has it from version 1.52 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<NetworkStatus>,
+}
+
+/// A container in a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EndpointResource {
+    pub name: String,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    pub mac_address: String,
+    #[serde(rename = "IPv4Address")]
+    pub ipv4_address: String,
+    #[serde(rename = "IPv6Address")]
+    pub ipv6_address: String,
+}
+
+/// How a network is at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkStatus {
+    #[serde(rename = "IPAM")]
+    pub ipam: IpamStatus,
+}
+
+/// How many addresses there are, by subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IpamStatus {
+    pub subnets: BTreeMap<String, SubnetStatus>,
+}
+
+/// How many addresses a subnet has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubnetStatus {
+    #[serde(rename = "IPsInUse")]
+    pub ips_in_use: u64,
+    #[serde(rename = "DynamicIPsAvailable")]
+    pub dynamic_ips_available: u64,
+}
+
+/// The answer of `POST /networks/create`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkCreateResponse {
+    pub id: String,
+    pub warning: String,
+}
+
+/// The query of `GET /networks`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkListQuery {
+    pub filters: Filters,
+}
+
+impl FromQuery for NetworkListQuery {
+    fn from_query(query: &Query) -> Result<Self> {
+        Ok(Self { filters: query.filters()? })
+    }
+}
+
+impl ToQuery for NetworkListQuery {
+    fn to_query(&self, out: &mut QueryWriter) {
+        out.filters(&self.filters);
+    }
+}
+
+/// The query of `GET /networks/{id}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkInspectQuery {
+    /// Read and not looked at: only a swarm's network has more to tell.
+    pub verbose: bool,
+    /// `local`, `swarm` or `global`; empty: any.
+    pub scope: String,
+}
+
+impl FromQuery for NetworkInspectQuery {
+    fn from_query(query: &Query) -> Result<Self> {
+        Ok(Self { verbose: query.flag("verbose"), scope: query.text("scope") })
+    }
+}
+
+impl ToQuery for NetworkInspectQuery {
+    fn to_query(&self, out: &mut QueryWriter) {
+        out.flag("verbose", self.verbose);
+        out.text("scope", &self.scope);
+    }
+}
+
+/// The body of `POST /networks/{id}/connect`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkConnectRequest {
+    pub container: String,
+    pub endpoint_config: Option<EndpointSettings>,
+}
+
+/// The body of `POST /networks/{id}/disconnect`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkDisconnectRequest {
+    pub container: String,
+    pub force: bool,
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::cmd::{completion, container, context, image, registry, system, volume};
+use crate::cmd::{completion, container, context, image, network, registry, system, volume};
 use crate::error::{Failure, Outcome};
 use crate::globals::Globals;
 use crate::grammar::{self, Parsed, Verb};
@@ -96,6 +96,14 @@ pub const COMMANDS: &[Row] = &[
     row::<context::show::Show>(&["context show"]),
     row::<context::update::Update>(&["context update"]),
     row::<context::use_::Use>(&["context use"]),
+    row::<container::port::Port>(&["port", "container port"]),
+    row::<network::connect::Connect>(&["network connect"]),
+    row::<network::create::Create>(&["network create"]),
+    row::<network::disconnect::Disconnect>(&["network disconnect"]),
+    row::<network::inspect::Inspect>(&["network inspect"]),
+    row::<network::ls::List>(&["network ls", "network list"]),
+    row::<network::prune::Prune>(&["network prune"]),
+    row::<network::rm::Remove>(&["network rm", "network remove"]),
     row::<volume::create::Create>(&["volume create"]),
     row::<volume::inspect::Inspect>(&["volume inspect"]),
     row::<volume::ls::List>(&["volume ls", "volume list"]),
@@ -108,6 +116,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("container", "Work with containers"),
     ("context", "Work with named engines"),
     ("image", "Work with images"),
+    ("network", "Work with networks"),
     ("system", "Work with the engine"),
     ("volume", "Work with volumes"),
 ];

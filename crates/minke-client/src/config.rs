@@ -29,6 +29,9 @@ pub struct Config {
     /// The `--format` of `volume ls` where none is given.
     #[serde(rename = "volumesFormat")]
     pub volumes_format: String,
+    /// The `--format` of `network ls` where none is given.
+    #[serde(rename = "networksFormat")]
+    pub networks_format: String,
     /// Filters of every prune, `label=a=b`.
     #[serde(rename = "pruneFilters")]
     pub prune_filters: Vec<String>,

@@ -15,6 +15,7 @@ mod containers;
 mod execs;
 mod files;
 mod images;
+mod networks;
 mod registries;
 mod stream;
 mod system;

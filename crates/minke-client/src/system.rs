@@ -1,11 +1,9 @@
 //! The endpoints of the engine itself.
 
 use bytes::Bytes;
-use minke_api::Operation::{NetworkPrune, SystemDataUsage, SystemEvents, SystemInfo, SystemVersion};
+use minke_api::Operation::{SystemDataUsage, SystemEvents, SystemInfo, SystemVersion};
 use minke_api::disk_usage::{DiskUsage, DiskUsageQuery};
 use minke_api::event::{EventMessage, EventsQuery};
-use minke_api::network::NetworkPruneResponse;
-use minke_api::volume::PruneQuery;
 use minke_api::{ApiVersion, system};
 use minke_model::Result;
 
@@ -51,14 +49,6 @@ impl Client {
     /// Every failure of the connection.
     pub async fn disk_usage(&self, query: &DiskUsageQuery) -> Result<DiskUsage> {
         self.call(SystemDataUsage, "").query(query).value().await
-    }
-
-    /// Removes networks that no container uses.
-    ///
-    /// # Errors
-    /// A filter that the engine does not know.
-    pub async fn network_prune(&self, query: &PruneQuery) -> Result<NetworkPruneResponse> {
-        self.call(NetworkPrune, "").query(query).value().await
     }
 
     /// Follows events; the stream ends by itself only where the query has an end.

@@ -15,6 +15,9 @@ use crate::census::Marks;
 use crate::session::wait_for_end;
 use crate::{deadline, peers, process, within};
 
+/// Stands among the flags of an engine that has the default bridge: one in a network namespace of its own.
+pub const NETWORKS: &str = "networks";
+
 /// Which engine a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
@@ -122,12 +125,17 @@ impl Engine for Minke {
             None => Command::new(peers::minke()),
         };
         command.arg("daemon").arg("--exec-root").arg(self.exec_root());
+        if !flags.iter().any(|flag| flag.starts_with("--bridge") || *flag == NETWORKS) {
+            // The host's network is nobody's to change: tests of networks have one of their own.
+            command.args(["--bridge", "none"]);
+        }
         if !flags.contains(&"--data-root") {
             command.arg("--data-root").arg(self.data_root());
         }
         command.arg("--pidfile").arg(self.folder.join("minke.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
-        command.arg("--ready-fd").arg(ready.as_raw_fd().to_string()).args(flags);
+        command.arg("--ready-fd").arg(ready.as_raw_fd().to_string());
+        command.args(flags.iter().filter(|flag| **flag != NETWORKS));
         let log =
             File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);

@@ -28,6 +28,7 @@ use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::network::Networks;
 use crate::network::netd::Netd;
 use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub distribution: Distribution,
     /// Events.
     pub events: Events,
+    /// Networks.
+    pub networks: Networks,
     /// Network namespaces made ahead.
     pub spare_networks: Arc<SpareNetworks>,
     /// How many starts work at once.
@@ -185,8 +188,10 @@ impl Shared {
         let netd_home = place.netd_home(&host);
         let enforceable = Enforceable::probe(&host, &host.group(place.shims()));
         crate::realtime::give(&host, place.parent(), &options.realtime)?;
+        let id = engine_id(&store)?;
         Ok(Self {
-            id: engine_id(&store)?,
+            networks: Networks::open(&store, options.network.clone(), &id, &[])?,
+            id,
             starts: Turnstile::new(host.found.processors),
             host,
             volumes: Volumes::open(&store, remap.as_ref().map(|remap| remap.map().root()))?,

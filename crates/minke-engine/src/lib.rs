@@ -36,6 +36,8 @@ pub use container::run::RunSession;
 pub use distribution::RegistryOptions;
 pub use engine::Engine;
 pub use log::LogStream;
+pub use minke_network::ipam::Pool;
+pub use network::{DefaultBridge, NetworkOptions};
 pub use options::{Build, EngineOptions};
 pub use place::CgroupDriver;
 pub use realtime::Realtime;

@@ -56,6 +56,8 @@ pub struct EngineOptions {
     pub selinux_enabled: bool,
     /// How registries are spoken to.
     pub registry: crate::RegistryOptions,
+    /// Networks.
+    pub network: crate::NetworkOptions,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }

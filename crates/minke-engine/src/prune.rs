@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use minke_api::container::ContainerPruneResponse;
 use minke_api::image::{BuildPruneResponse, ImagePruneResponse};
-use minke_api::network::NetworkPruneResponse;
 use minke_api::volume::PruneQuery;
 use minke_api::{Filters, StringMap};
 use minke_model::{Context as _, Digest, Error, Result};
@@ -44,13 +43,14 @@ impl Drop for Turn<'_> {
 }
 
 /// The filters that all prunes have in common.
-struct Wanted<'a> {
+pub struct Wanted<'a> {
     filters: &'a Filters,
     until: Option<Timestamp>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(filters: &'a Filters, accepted: &[&str]) -> Result<Self> {
+    /// Reads them; others than `accepted` are refused.
+    pub fn new(filters: &'a Filters, accepted: &[&str]) -> Result<Self> {
         filters.check(accepted)?;
         let mut given = filters.values("until");
         let until = given.next().map(parse_moment).transpose()?;
@@ -60,7 +60,8 @@ impl<'a> Wanted<'a> {
         Ok(Self { filters, until })
     }
 
-    fn wants(&self, created: Timestamp, labels: &StringMap) -> bool {
+    /// Whether they choose what was made at `created` and has `labels`.
+    pub fn wants(&self, created: Timestamp, labels: &StringMap) -> bool {
         self.until.is_none_or(|until| created <= until)
             && self.filters.allows_labels("label", labels)
             && (!self.filters.contains("label!") || !self.filters.allows_labels("label!", labels))
@@ -108,13 +109,6 @@ impl Engine {
             shared.prune_images(&filters)
         };
         tokio::task::spawn_blocking(work).await.context("removing unused images")?
-    }
-
-    /// `POST /networks/prune`: the networks that there are can't be removed.
-    pub fn network_prune(&self, query: &PruneQuery) -> Result<NetworkPruneResponse> {
-        Wanted::new(&query.filters, &["label", "label!", "until"])?;
-        self.shared.tell_prune("network", 0);
-        Ok(NetworkPruneResponse::default())
     }
 
     /// `POST /build/prune`: nothing is built, so nothing is kept of it.

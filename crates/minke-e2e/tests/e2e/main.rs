@@ -32,6 +32,7 @@ mod metrics;
 mod mixed;
 mod mounts;
 mod namespaces;
+mod networks;
 mod nfs;
 mod oci;
 mod oci_engines;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig};
 use minke_model::image;
 use minke_model::restart_policy::RestartPolicy;
-use minke_model::{Error, ErrorKind, Result};
+use minke_model::{Error, Result};
 use minke_spec::docker::{MASKED_PATHS, READONLY_PATHS};
 
 use crate::enforceable::Enforceable;
@@ -77,7 +77,7 @@ pub fn prepare(
     if around.systemd && !host_config.cgroup_parent.is_empty() {
         minke_systemd::check_parent(&host_config.cgroup_parent)?;
     }
-    network(&mut config, &mut host_config, id, around, &mut warnings)?;
+    network(&mut config, &mut host_config, id, around);
     complete(&mut host_config, around)?;
     Ok(Prepared { config, host_config, policy, warnings })
 }
@@ -176,19 +176,6 @@ fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
             host_config.isolation
         )));
     }
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let refused = [(some(&host_config.links), "Links"), (host_config.publish_all_ports, "PublishAllPorts")];
-    if let Some((_, field)) = refused.iter().find(|(asked, _)| *asked) {
-        return Err(Error::new(
-            ErrorKind::NotImplemented,
-            format!("HostConfig.{field} is not offered by this version of minke: leave it out"),
-        ));
-    }
-    if host_config.port_bindings.as_ref().is_some_and(|bindings| !bindings.is_empty()) {
-        return Err(Error::invalid(
-            "ports can't be published: this version of minke has the networks \"none\" and \"host\" only; leave -p out, or use --network host",
-        ));
-    }
     Ok(())
 }
 
@@ -224,34 +211,22 @@ fn check_resources(
 }
 
 /// The network that it gets, and the host name that goes with it.
-fn network(
-    config: &mut ContainerConfig,
-    host_config: &mut HostConfig,
-    id: &str,
-    around: &Circumstances<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
+fn network(config: &mut ContainerConfig, host_config: &mut HostConfig, id: &str, around: &Circumstances<'_>) {
     if host_config.network_mode.is_empty() {
         host_config.network_mode = "default".into();
     }
     match host_config.network_mode.as_str() {
-        "none" => {}
         "host" => {
             if config.hostname.is_empty() {
                 around.hostname.clone_into(&mut config.hostname);
             }
         }
-        "default" | "bridge" => warnings.push(
-            "this version of minke has no bridge network yet: the container gets the network \"none\" (--network none says so without this line)".into(),
-        ),
-        // The other container was looked for before.
-        other if super::namespaces::target(other).is_some() => {}
-        other => return Err(Error::not_found(format!("network {other} not found"))),
+        // Whether a network or another container is there is looked at elsewhere.
+        _ => {}
     }
     if config.hostname.is_empty() {
         config.hostname = id[..12].to_owned();
     }
-    Ok(())
 }
 
 /// What Docker writes into a host configuration that doesn't say.
@@ -359,7 +334,7 @@ mod tests {
         fn host(request: &mut ContainerCreateRequest) -> &mut HostConfig {
             request.host_config.get_or_insert_default()
         }
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 4] = [
             (|request| host(request).memory = 1 << 20, "Minimum memory limit allowed is 6MB"),
             (
                 |request| host(request).nano_cpus = 3_000_000_000,
@@ -375,11 +350,6 @@ mod tests {
             (
                 |request| request.config.working_dir = "x".into(),
                 "the working directory 'x' is invalid, it needs to be an absolute path",
-            ),
-            (|request| host(request).network_mode = "mynet".into(), "network mynet not found"),
-            (
-                |request| host(request).links = Some(vec!["x".into()]),
-                "HostConfig.Links is not offered by this version of minke: leave it out",
             ),
         ];
         for (change, expected) in cases {

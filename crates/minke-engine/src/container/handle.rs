@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use minke_api::container::HostConfig;
+use minke_api::network::EndpointSettings;
 use minke_model::{Error, ErrorKind, Result};
 use minke_spec::shim::AttachRequest;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,6 +16,7 @@ use super::record::Record;
 use super::rendering::Rendering;
 use super::root::RootAccess;
 use crate::log::pack::Packed;
+use crate::network::Live;
 use crate::shim::connection::ShimConnection;
 
 /// A container as everybody sees it at one moment.
@@ -32,6 +34,8 @@ pub struct View {
     pub last_exit: Option<super::lifecycle::Exit>,
     /// It is gone.
     pub removed: bool,
+    /// What its last run has, or had, of networks.
+    pub networks: Option<Arc<Live>>,
     /// What it looks like in the list, once somebody has asked.
     pub rendering: Rendering,
 }
@@ -40,6 +44,11 @@ impl View {
     /// Whether its process runs.
     pub fn is_running(&self) -> bool {
         self.lifecycle.run().is_some()
+    }
+
+    /// What it has of networks while it runs.
+    pub fn live(&self) -> Option<&Live> {
+        self.networks.as_deref().filter(|_| self.is_running())
     }
 }
 
@@ -109,6 +118,22 @@ pub enum Command {
     Update {
         /// What changes; checked.
         change: Box<HostConfig>,
+        /// The answer.
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Connect it to a network.
+    Connect {
+        /// The network's id.
+        network: String,
+        /// How.
+        settings: Box<EndpointSettings>,
+        /// The answer.
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Take it off a network.
+    Disconnect {
+        /// The network's name.
+        network: String,
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },

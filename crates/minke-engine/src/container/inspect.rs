@@ -1,6 +1,5 @@
 //! A container's view as `inspect` and `ps` show it. Pure: Docker's booleans are computed here from the one state.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use minke_api::container::{
     ContainerInspect, ContainerState, ContainerSummary, DriverData, HealthSummary, HostConfigSummary,
     NetworkSettingsSummary,
 };
-use minke_api::network::{EndpointSettings, NetworkSettings};
+use minke_api::network::NetworkSettings;
 use minke_model::duration;
 use minke_store::RootFs;
 
@@ -19,6 +18,7 @@ use super::health::Health;
 use super::lifecycle::State;
 use super::paths::ContainerPaths;
 use super::record::Record;
+use crate::network::show;
 
 /// Docker's word for a state.
 pub fn status_word(state: &State) -> &'static str {
@@ -121,7 +121,7 @@ pub fn inspect(
         graph_driver: Some(driver_data(record, root)),
         mounts: record.mounts.clone(),
         config: record.config.clone(),
-        network_settings: NetworkSettings { networks: networks(view), ..NetworkSettings::default() },
+        network_settings: network_settings(view),
         ..ContainerInspect::default()
     }
 }
@@ -141,8 +141,19 @@ fn driver_data(record: &Record, root: Option<RootFs>) -> DriverData {
     DriverData { data: Some(rows.chain([id]).collect()), name: record.driver.clone() }
 }
 
-fn networks(view: &View) -> BTreeMap<String, EndpointSettings> {
-    BTreeMap::from([(view.record.network_name().to_owned(), EndpointSettings::default())])
+/// The networks, with what the container has of them while it runs.
+fn network_settings(view: &View) -> NetworkSettings {
+    let live = view.live();
+    NetworkSettings {
+        sandbox_id: live.map(|live| live.sandbox.clone()).unwrap_or_default(),
+        sandbox_key: match (live, view.lifecycle.run()) {
+            (Some(_), Some(run)) => format!("/proc/{}/ns/net", run.pid),
+            _ => String::new(),
+        },
+        ports: show::ports(&view.record, live),
+        networks: show::endpoints(&view.record, live),
+        ..NetworkSettings::default()
+    }
 }
 
 /// What `ps` shows at `now`.
@@ -163,7 +174,8 @@ pub fn summary(view: &View, now: Timestamp) -> ContainerSummary {
             annotations: record.host_config.annotations.clone(),
         },
         health: Some(health_summary(view)),
-        network_settings: NetworkSettingsSummary { networks: networks(view) },
+        network_settings: NetworkSettingsSummary { networks: show::endpoints(record, view.live()) },
+        ports: show::port_summary(record, view.live()),
         mounts: record.mounts.clone(),
         ..ContainerSummary::default()
     }

@@ -140,6 +140,15 @@ fn prepare(
     attach: Vec<minke_spec::shim::AttachRequest>,
 ) -> Result<Prepared> {
     let paths = shared.paths(&record.id);
+    for name in record.networks().keys() {
+        let network = shared.networks.find(name)?;
+        if !matches!(network.driver, minke_network::Driver::Host | minke_network::Driver::Null) {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!("this version of minke can't connect a container to the network {name} yet"),
+            ));
+        }
+    }
     make_directories(&paths)?;
     let root = mount_root(shared, record)?;
     if generation == 1 {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_api::container::ContainerListQuery;
+use minke_api::network::EndpointSettings;
 use minke_api::{Filters, StringMap};
 use minke_model::{Error, Result};
 use regex_lite::Regex;
 
 use super::handle::View;
+use crate::network::show;
+
 use super::inspect::{health_word, status_word};
 
 const FILTERS: [&str; 16] = [
@@ -46,6 +49,7 @@ struct Chosen<'a> {
     names: Vec<Regex>,
     filters_nothing: bool,
     exposed: Vec<String>,
+    published: Vec<String>,
     exited: Vec<i32>,
     images: Vec<String>,
     before: Option<Timestamp>,
@@ -100,7 +104,6 @@ impl<'a> Chosen<'a> {
             let found = filters.values(key).map(|value| ports(key, value)).collect::<Result<Vec<_>>>()?;
             Ok(found.concat())
         };
-        ports("publish")?;
         // Tasks are a swarm's.
         let filters_nothing = filters.boolean("is-task")? == Some(true);
         let exited = filters
@@ -117,6 +120,7 @@ impl<'a> Chosen<'a> {
             names,
             filters_nothing,
             exposed: ports("expose")?,
+            published: ports("publish")?,
             exited,
             images: filters.values("ancestor").map(|name| (lookup.image)(name).unwrap_or_default()).collect(),
             before: time("before")?,
@@ -151,7 +155,12 @@ impl<'a> Chosen<'a> {
             && self.before.is_none_or(|time| record.created < time)
             && self.since.is_none_or(|time| record.created > time)
             && (!filters.contains("network")
-                || filters.values("network").any(|name| name == record.network_name()))
+                || filters.values("network").any(|name| {
+                    let id = |settings: &EndpointSettings| {
+                        !name.is_empty() && settings.network_id.starts_with(name)
+                    };
+                    record.networks().iter().any(|(network, settings)| network == name || id(settings))
+                }))
             && (!filters.contains("volume") || self.has_mount(view))
             && (!filters.contains("health")
                 || filters.values("health").any(|health| health == health_word(view)))
@@ -172,9 +181,13 @@ impl<'a> Chosen<'a> {
         })
     }
 
+    /// By Docker's rules: what is published is one of the exposed ports too.
     fn exposes(&self, view: &View) -> bool {
-        // No port is published.
-        self.exposed.iter().any(|port| view.record.config.exposed_ports.contains_key(port))
+        let ports = show::ports(&view.record, view.live());
+        let exposed = &view.record.config.exposed_ports;
+        let is_published = |port: &String| ports.get(port).is_some_and(Option::is_some);
+        self.published.iter().any(is_published)
+            || self.exposed.iter().any(|port| exposed.contains_key(port) || ports.contains_key(port))
     }
 }
 

@@ -21,12 +21,14 @@ use super::root::RootAccess;
 use super::wish::Wish;
 use super::{health, teardown, update};
 use crate::engine::Shared;
+use crate::network::Live;
 use crate::shim::connection::{ShimConnection, ShimEvent};
 
 /// How long a new start waits for the last run's shim, which may still serve slow clients.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 
 mod checkup;
+mod connecting;
 mod ending;
 pub mod packing;
 mod pausing;
@@ -50,6 +52,8 @@ pub struct Owner {
     probing: Option<Arc<health::Settings>>,
     /// The probing that goes on.
     checkup: Option<Box<Checkup>>,
+    /// What its last run has, or had, of networks.
+    networks: Option<Arc<Live>>,
     pending: Vec<PendingAttach>,
     /// Who waits for the start that is going on.
     starters: Vec<oneshot::Sender<Result<()>>>,
@@ -95,6 +99,8 @@ pub struct Found {
     pub news: Vec<Event>,
     /// What a client had asked the last engine for.
     pub wish: Option<Wish>,
+    /// What its run has of networks.
+    pub networks: Option<Arc<Live>>,
 }
 
 /// A shim that was started by an earlier engine.
@@ -121,6 +127,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         exits: 0,
         last_exit: last_exit.clone(),
         removed: false,
+        networks: found.networks.clone(),
         rendering: Default::default(),
     };
     let (running, running_receiver) = watch::channel(view.is_running());
@@ -141,6 +148,7 @@ pub fn spawn(shared: Arc<Shared>, found: Found) {
         backoff: None,
         probing: health::Settings::of(&record.config).map(Arc::new),
         checkup: None,
+        networks: found.networks,
         pending: Vec::new(),
         starters: Vec::new(),
         answers: Vec::new(),
@@ -254,6 +262,14 @@ impl Owner {
             }
             Command::Update { change, reply } => {
                 let result = self.update(&change).await;
+                answer(reply, result);
+            }
+            Command::Connect { network, settings, reply } => {
+                let result = self.connect(&network, *settings).await;
+                answer(reply, result);
+            }
+            Command::Disconnect { network, reply } => {
+                let result = self.disconnect(&network).await;
                 answer(reply, result);
             }
             Command::Attach(pending, reply) => {
@@ -536,6 +552,7 @@ impl Owner {
             exits: self.exits,
             last_exit: self.last_exit.clone(),
             removed: self.removed,
+            networks: self.networks.clone(),
             rendering: Default::default(),
         };
         let running = view.is_running();

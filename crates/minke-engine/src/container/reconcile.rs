@@ -95,10 +95,10 @@ async fn find(shared: &Arc<Shared>, record: Record, mut lifecycle: Lifecycle) ->
             }
             _ => Vec::new(),
         };
-        return Found { record, lifecycle, shim: Some(shim), news, wish };
+        return Found { record, lifecycle, shim: Some(shim), news, wish, networks: None };
     }
     let news = without_shim(shared, &record, &mut lifecycle).await;
-    Found { record, lifecycle, shim: None, news, wish: None }
+    Found { record, lifecycle, shim: None, news, wish: None, networks: None }
 }
 
 /// Lets a container go on that stood still for a commit of an engine that is gone; false for one that does for a client.

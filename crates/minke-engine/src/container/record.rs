@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use minke_api::container::{ContainerConfig, HostConfig, MountPoint};
+use minke_api::network::EndpointSettings;
 use minke_model::signal::Signal;
 use minke_model::{Context as _, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct Record {
     /// Its mounts as a start makes them; `None` in records that are older than volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Point>>,
+    /// The networks it asks for, by name; `None` in records that are older than networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<BTreeMap<String, EndpointSettings>>,
     /// The storage driver's name.
     pub driver: String,
     /// The SELinux label of its processes; empty: none.
@@ -117,11 +121,14 @@ impl Record {
         self.host_config.group_add.as_deref().unwrap_or_default()
     }
 
-    /// The name of its network.
-    pub fn network_name(&self) -> &str {
-        match self.host_config.network_mode.as_str() {
-            "host" => "host",
-            _ => "none",
+    /// The networks it asks for.
+    pub fn networks(&self) -> Cow<'_, BTreeMap<String, EndpointSettings>> {
+        match &self.networks {
+            Some(networks) => Cow::Borrowed(networks),
+            None => {
+                let name = if self.host_config.network_mode == "host" { "host" } else { "none" };
+                Cow::Owned([(name.to_owned(), EndpointSettings::default())].into())
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use super::rendering::write_summary;
 use super::{attach, claims, inspect, launch, list, names, point, settings};
 use crate::engine::{Shared, random_hex};
 use crate::log::LogOptions;
+use crate::network::settle;
 use crate::time::parse_query_time;
 use crate::{Attachment, Engine, LogStream};
 
@@ -311,8 +312,10 @@ fn create(
         hostname: &shared.host.hostname,
         thermal_throttle_paths: &shared.host.facts.thermal_throttle_paths,
     };
-    let Prepared { config, host_config, policy, warnings } =
+    let networking = request.networking_config.take();
+    let Prepared { config, host_config, policy, mut warnings } =
         create::prepare(request, image_config, &id, &around)?;
+    let networks = settle::settle(&shared.networks, &config, &host_config, networking, &mut warnings)?;
     let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
     let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
     super::devices::check_requests(&host_config, &shared.options.cdi_spec_dirs)?;
@@ -339,6 +342,7 @@ fn create(
         host_config,
         mounts: claimed.points.iter().map(|point| point.shown(volume_data)).collect(),
         points: Some(claimed.points.clone()),
+        networks: Some(networks),
         driver: shared.store.snapshot_kind().driver_name().to_owned(),
         process_label: labels.process,
         mount_label: labels.mount,
@@ -354,7 +358,7 @@ fn create(
         return Err(error);
     }
     claimed.keep();
-    Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None }, warnings))
+    Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None, networks: None }, warnings))
 }
 
 /// Compiles the start plan once, so that what can't be started isn't created.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Parser;
-use minke_engine::RegistryOptions;
+use minke_engine::{NetworkOptions, RegistryOptions};
 use minke_model::{Context as _, Error, Result};
 use serde::Deserialize;
 
 use super::isolation::{self, Isolation, IsolationFile, IsolationFlags};
 use super::limits::{self, ContainerLimits, LimitFile, LimitFlags};
+use super::networks::{self, NetworkWords};
 use super::registries::{self, RegistryFile, RegistryFlags};
 
 /// Runs the engine in the foreground.
@@ -62,6 +63,9 @@ pub struct Flags {
     /// What keeps containers from the host.
     #[command(flatten)]
     pub isolation: IsolationFlags,
+    /// Networks.
+    #[command(flatten)]
+    pub networks: NetworkWords,
     /// How registries are spoken to.
     #[command(flatten)]
     pub registries: RegistryFlags,
@@ -139,6 +143,8 @@ struct File {
     #[serde(flatten)]
     isolation: IsolationFile,
     #[serde(flatten)]
+    networks: NetworkWords,
+    #[serde(flatten)]
     registries: RegistryFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
@@ -157,7 +163,7 @@ struct File {
     tlskey: Option<PathBuf>,
 }
 
-/// Keys of [`File`]; any other is refused by name.
+/// Keys of [`File`]; any other but those of networks is refused by name.
 const KEYS: [&str; 40] = [
     "cdi-spec-dirs",
     "cgroup-parent",
@@ -272,6 +278,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// How registries are spoken to.
     pub registries: RegistryOptions,
+    /// Networks.
+    pub networks: NetworkOptions,
     /// Containers get a reaper.
     pub init: bool,
     /// Containers can't gain privileges.
@@ -333,7 +341,11 @@ fn parse_file(text: &str, flags: &Flags) -> Result<File> {
     }
     let value: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
-    let unknown: Vec<&str> = value.keys().map(String::as_str).filter(|key| !KEYS.contains(key)).collect();
+    let unknown: Vec<&str> = value
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !KEYS.contains(key) && !networks::KEYS.contains(key))
+        .collect();
     if !unknown.is_empty() {
         return Err(Error::invalid(format!(
             "the following directives don't match any configuration option: {}",
@@ -383,7 +395,12 @@ fn given(flags: &Flags, key: &str) -> bool {
         "tlscacert" => flags.tlscacert.is_some(),
         "tlscert" => flags.tlscert.is_some(),
         "tlskey" => flags.tlskey.is_some(),
-        key => flags.limits.gives(key) || flags.isolation.gives(key) || flags.registries.gives(key),
+        key => {
+            flags.limits.gives(key)
+                || flags.isolation.gives(key)
+                || flags.networks.gives(key)
+                || flags.registries.gives(key)
+        }
     }
 }
 
@@ -428,6 +445,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
     let limits = limits::join(&flags.limits, &file.limits)?;
     let isolation = isolation::join(&flags.isolation, &file.isolation)?;
     let registries = registries::join(&flags.registries, &file.registries)?;
+    let networks = networks::join(&flags.networks, &file.networks)?;
     let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
     if hosts.is_empty() {
         hosts.push(places.host.clone());
@@ -449,6 +467,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         limits,
         isolation,
         registries,
+        networks,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
         seccomp_profile: seccomp_profile(flags.seccomp_profile.or(file.seccomp_profile))?,

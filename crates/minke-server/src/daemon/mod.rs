@@ -3,6 +3,7 @@
 mod config;
 mod isolation;
 mod limits;
+mod networks;
 mod pidfile;
 mod registries;
 
@@ -162,6 +163,7 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         userns_remap: settings.isolation.userns_remap.clone(),
         selinux_enabled: settings.isolation.selinux_enabled,
         registry: settings.registries.clone(),
+        network: settings.networks.clone(),
         storage_driver: settings.storage_driver.clone(),
     }
 }

@@ -4,6 +4,7 @@ mod container;
 mod exec;
 mod files;
 mod image;
+mod network;
 mod registry;
 mod system;
 mod volume;
@@ -115,7 +116,6 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::SystemDataUsage => system::disk_usage(&request).await,
         Operation::SystemAuth => registry::auth(request).await,
         Operation::DistributionInspect => registry::inspect(&request).await,
-        Operation::NetworkPrune => system::prune_networks(&request),
         Operation::BuildPrune => system::prune_build_cache(&request),
         Operation::ContainerList => container::list(&request).await,
         Operation::ContainerCreate => Box::pin(container::create(request)).await,
@@ -156,6 +156,13 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::ImageTag => image::tag(&request).await,
         Operation::ImagePrune => image::prune(&request).await,
         Operation::ImageDelete => image::remove(&request).await,
+        Operation::NetworkList => network::list(&request),
+        Operation::NetworkCreate => network::create(request).await,
+        Operation::NetworkPrune => network::prune(&request).await,
+        Operation::NetworkConnect => network::connect(request).await,
+        Operation::NetworkDisconnect => network::disconnect(request).await,
+        Operation::NetworkInspect => network::inspect(&request),
+        Operation::NetworkDelete => network::remove(&request).await,
         Operation::VolumeList => volume::list(&request),
         Operation::VolumeCreate => volume::create(request).await,
         Operation::VolumePrune => volume::prune(&request).await,

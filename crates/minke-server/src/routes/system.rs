@@ -66,10 +66,6 @@ pub async fn disk_usage(request: &Request) -> Result<Response> {
     Ok(response::json(&usage))
 }
 
-pub fn prune_networks(request: &Request) -> Result<Response> {
-    Ok(response::json(&request.engine.network_prune(&request.query()?)?))
-}
-
 pub fn prune_build_cache(request: &Request) -> Result<Response> {
     Ok(response::json(&request.engine.build_prune(&request.query()?)?))
 }

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod logs;
 pub mod pause;
 pub mod plan;
+pub mod port;
 pub mod ports;
 pub mod prune;
 pub mod ps;

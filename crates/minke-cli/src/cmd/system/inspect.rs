@@ -23,7 +23,7 @@ pub struct Inspect {
     /// Print the size of a container's files
     #[arg(long, short = 's')]
     size: bool,
-    /// Look only for objects of this kind: container, image or volume
+    /// Look only for objects of this kind: container, image, network or volume
     #[arg(long = "type", value_name = "string", default_value = "")]
     kind: String,
 }
@@ -38,8 +38,8 @@ impl Verb for Inspect {
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
         match self.kind.as_str() {
-            "" | "container" | "image" | "volume" => {}
-            kind @ ("config" | "network" | "node" | "plugin" | "secret" | "service" | "task") => {
+            "" | "container" | "image" | "network" | "volume" => {}
+            kind @ ("config" | "node" | "plugin" | "secret" | "service" | "task") => {
                 return Err(Failure::Plain(format!(
                     "objects of the kind {kind} are not offered by this version of minke"
                 )));
@@ -66,6 +66,7 @@ impl Inspect {
         match self.kind.as_str() {
             "container" => return client.container_inspect_raw(name, &query).await,
             "image" => return client.image_inspect_raw(name, &ImageInspectQuery::default()).await,
+            "network" => return client.network_inspect_raw(name, &Default::default()).await,
             "volume" => return client.volume_inspect_raw(name).await,
             _ => {}
         }
@@ -74,6 +75,10 @@ impl Inspect {
             other => return other,
         }
         match client.image_inspect_raw(name, &ImageInspectQuery::default()).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match client.network_inspect_raw(name, &Default::default()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other,
         }

@@ -6,7 +6,7 @@ use minke_api::volume::PruneQuery;
 use minke_model::Error;
 
 use crate::cmd::prune::{self, Pruned};
-use crate::cmd::{container, filters, image, parse_filter, volume};
+use crate::cmd::{container, filters, image, network, parse_filter, volume};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -45,7 +45,7 @@ impl Verb for Prune {
             return Ok(exit::SUCCESS);
         }
         let mut parts = vec![container::prune::containers(session, filters.clone()).await?];
-        parts.push(networks(session, filters.clone()).await?);
+        parts.push(network::prune::networks(session, filters.clone()).await?);
         if self.volumes {
             parts.push(volume::prune::volumes(session, filters.clone()).await?);
         }
@@ -79,12 +79,6 @@ impl Prune {
         }
         text
     }
-}
-
-async fn networks(session: &Session, filters: Filters) -> Result<Pruned, Failure> {
-    let answer = session.client().await?.network_prune(&PruneQuery { filters }).await?;
-    let lines = answer.networks_deleted.unwrap_or_default();
-    Ok(Pruned { heading: "Deleted Networks:", lines, reclaimed: 0 })
 }
 
 async fn build_cache(session: &Session, mut filters: Filters, all: bool) -> Result<Pruned, Failure> {
