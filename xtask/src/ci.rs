@@ -26,6 +26,7 @@ pub fn all() -> Result<()> {
         e2e::run(&e2e::Options { filters: vec!["powercut::".into()], ..e2e::Options::default() })
     })?;
     steps.run("cgroup v2", || e2e::run(&e2e::Options { vm: true, ..e2e::Options::default() }))?;
+    steps.run("systemd", || e2e::run(&e2e::Options { vm_systemd: true, ..e2e::Options::default() }))?;
     println!("all checks passed: {}", steps.times.join(", "));
     println!(
         "test result: ok. {} passed; 0 failed; finished in {} s",

@@ -35,10 +35,32 @@ pub struct EventFilter {
     pub filters: HashMap<String, Vec<String>>,
 }
 
+/// An event that is kept: a few hundred bytes in one piece, as most are never asked for.
+#[derive(Debug)]
+struct Past {
+    kind: &'static str,
+    time: Timestamp,
+    /// Action, id and attributes.
+    packed: Box<[u8]>,
+}
+
+impl Past {
+    fn of(event: &Event) -> Self {
+        let packed = postcard::to_allocvec(&(&event.action, &event.id, &event.attributes));
+        let packed = packed.expect("text has a form in bytes").into();
+        Self { kind: event.kind, time: event.time, packed }
+    }
+
+    fn event(&self) -> Event {
+        let (action, id, attributes) = postcard::from_bytes(&self.packed).expect("it was written by of");
+        Event { kind: self.kind, action, id, attributes, time: self.time }
+    }
+}
+
 /// All events of an engine.
 #[derive(Debug)]
 pub struct Events {
-    ring: Mutex<VecDeque<Arc<Event>>>,
+    ring: Mutex<VecDeque<Past>>,
     sender: broadcast::Sender<Arc<Event>>,
 }
 
@@ -60,20 +82,21 @@ impl Events {
         let mut ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let event =
             Event { kind, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() };
-        let event = Arc::new(event);
         if ring.len() == RING {
             ring.pop_front();
         }
-        ring.push_back(event.clone());
-        let _ = self.sender.send(event);
+        ring.push_back(Past::of(&event));
+        if self.sender.receiver_count() > 0 {
+            let _ = self.sender.send(Arc::new(event));
+        }
     }
 
     /// The past events that `filter` wants and a receiver of all later ones; none is missed or seen twice between them.
-    pub fn subscribe(&self, filter: &EventFilter) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+    pub fn subscribe(&self, filter: &EventFilter) -> (Vec<Event>, broadcast::Receiver<Arc<Event>>) {
         let ring = self.ring.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let past = match (filter.since, filter.until) {
             (None, None) => Vec::new(),
-            _ => ring.iter().filter(|event| filter.wants(event)).cloned().collect(),
+            _ => ring.iter().map(Past::event).filter(|event| filter.wants(event)).collect(),
         };
         (past, self.sender.subscribe())
     }

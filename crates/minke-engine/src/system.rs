@@ -173,7 +173,7 @@ impl Engine {
 /// Gives a listener what it wants, until it goes away or its time is over.
 async fn forward(
     filter: EventFilter,
-    past: Vec<Arc<Event>>,
+    past: Vec<Event>,
     mut receiver: broadcast::Receiver<Arc<Event>>,
     sender: mpsc::Sender<EventMessage>,
 ) {
