@@ -32,13 +32,14 @@ mod system;
 mod time;
 mod volume;
 
+pub use container::foreign::OWN_RUNTIMES;
 pub use container::run::RunSession;
 pub use distribution::RegistryOptions;
 pub use engine::Engine;
 pub use log::LogStream;
 pub use minke_network::ipam::Pool;
 pub use network::{DefaultBridge, NetworkOptions};
-pub use options::{Build, EngineOptions};
+pub use options::{Build, EngineOptions, RuntimeSettings};
 pub use place::CgroupDriver;
 pub use realtime::Realtime;
 pub use remap::read as read_remap;

@@ -58,6 +58,10 @@ pub struct EngineOptions {
     pub registry: crate::RegistryOptions,
     /// Networks.
     pub network: crate::NetworkOptions,
+    /// Other OCI runtimes that containers may ask for, by their names.
+    pub runtimes: BTreeMap<String, RuntimeSettings>,
+    /// The runtime of containers that choose none.
+    pub default_runtime: String,
     /// `overlay2` or `copy`; by default what a probe finds to work.
     pub storage_driver: Option<String>,
 }
@@ -69,4 +73,13 @@ pub struct Build {
     pub commit: &'static str,
     /// When, RFC 3339.
     pub time: &'static str,
+}
+
+/// How another OCI runtime is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeSettings {
+    /// Its program: an absolute path, or a name to be looked for in `PATH`.
+    pub path: String,
+    /// What stands before each of its commands.
+    pub arguments: Vec<String>,
 }

@@ -82,7 +82,6 @@ impl Engine {
             *counts.entry(state).or_default() += 1;
         }
         let (operating_system, os_version) = os_release();
-        let runtime = RuntimeInfo { path: "minke".into(), ..RuntimeInfo::default() };
         let file = |path: &str| std::fs::read_to_string(path).map(|text| text.trim() == "1").unwrap_or(false);
         Ok(SystemInfo {
             id: shared.id.clone(),
@@ -129,8 +128,8 @@ impl Engine {
             name: host.hostname.clone(),
             labels: shared.options.labels.clone(),
             server_version: VERSION.into(),
-            runtimes: BTreeMap::from([("minke".to_owned(), runtime)]),
-            default_runtime: "minke".into(),
+            runtimes: runtimes(shared),
+            default_runtime: shared.options.default_runtime.clone(),
             swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "minke-shim".into(),
@@ -168,6 +167,16 @@ impl Engine {
         tokio::spawn(forward(filter, past, receiver, sender));
         Ok(stream)
     }
+}
+
+/// The runtimes that containers may ask for.
+fn runtimes(shared: &Shared) -> BTreeMap<String, RuntimeInfo> {
+    let own = ("minke".to_owned(), RuntimeInfo { path: "minke".into(), ..RuntimeInfo::default() });
+    let others = shared.options.runtimes.iter().map(|(name, runtime)| {
+        let (path, runtime_args) = (runtime.path.clone(), runtime.arguments.clone());
+        (name.clone(), RuntimeInfo { path, runtime_args, ..RuntimeInfo::default() })
+    });
+    others.chain([own]).collect()
 }
 
 /// Gives a listener what it wants, until it goes away or its time is over.

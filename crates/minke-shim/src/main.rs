@@ -11,6 +11,7 @@ mod freestanding;
 fn shim() -> i32 {
     match minke_sys::descriptor::inherited(3) {
         Some(control) => minke_runtime::shim::run(control, env!("CARGO_PKG_VERSION")),
+        None if minke_runtime::enter::init::is_called() => minke_runtime::enter::init::alone(),
         // Not started by an engine: it is the program of the embedded image.
         None => minke_runtime::greeting::greet(),
     }

@@ -25,6 +25,8 @@ pub mod docker;
 #[cfg(feature = "std")]
 pub mod etc;
 #[cfg(feature = "std")]
+pub mod foreign;
+#[cfg(feature = "std")]
 pub mod host;
 #[cfg(feature = "std")]
 mod mounts;

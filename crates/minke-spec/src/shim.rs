@@ -67,7 +67,7 @@ pub enum Request {
     },
     /// Starts the container; only on the inherited connection, only once.
     /// Descriptors: the root file system as a detached mount, then that of [`StartRequest::network`], those of
-    /// [`StartRequest::sources`] and those of [`StartRequest::attach`], in order.
+    /// [`StartRequest::sources`], that of [`StartRequest::foreign`] and those of [`StartRequest::attach`], in order.
     Start(alloc::boxed::Box<StartRequest>),
     /// Sends a signal to the container's init process, or with `all` to every process of its pid namespace.
     Kill {
@@ -242,6 +242,9 @@ pub struct StartRequest {
     /// Where hooks find the container's configuration: a folder with `config.json`, and with a folder `rootfs`, at which the root is
     /// attached until it is `/`. Empty without hooks.
     pub bundle: String,
+    /// Another runtime starts the container from `bundle`, and runs its execs. The helper's program, which calls it, comes as a
+    /// descriptor behind those of `sources`; those are for the helper, whatever their numbers.
+    pub foreign: bool,
 }
 
 /// A program that is run beside a container (OCI runtime specification, config.md "POSIX-platform Hooks").

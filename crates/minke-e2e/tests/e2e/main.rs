@@ -45,6 +45,7 @@ mod push;
 mod requests;
 mod robust;
 mod run;
+mod runtimes;
 mod same_words;
 mod security;
 mod soak;

@@ -29,6 +29,8 @@ pub struct Circumstances<'a> {
     pub ipc_mode: &'a str,
     /// The cgroup namespace of containers that choose none; empty: as the host's control groups are.
     pub cgroupns_mode: &'a str,
+    /// The runtime of containers that choose none.
+    pub runtime: &'a str,
     /// Whether containers get a reaper by default.
     pub init: bool,
     /// systemd makes the control groups.
@@ -166,10 +168,6 @@ fn check_policy(host_config: &HostConfig) -> Result<RestartPolicy> {
 
 /// Every option that this version doesn't act on is an error: never ignored.
 fn refuse_what_is_not_offered(host_config: &HostConfig) -> Result<()> {
-    // Docker's names of its own runtime mean ours; there is no other.
-    if !matches!(host_config.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2") {
-        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host_config.runtime)));
-    }
     if !matches!(host_config.isolation.as_str(), "" | "default") {
         return Err(Error::invalid(format!(
             "invalid isolation: {:?} - linux only supports 'default'",
@@ -253,7 +251,7 @@ fn complete(host_config: &mut HostConfig, around: &Circumstances<'_>) -> Result<
             if around.cgroupns_mode.is_empty() { own } else { around.cgroupns_mode }.into();
     }
     if host_config.runtime.is_empty() {
-        host_config.runtime = "minke".into();
+        host_config.runtime = around.runtime.into();
     }
     if host_config.restart_policy.name.is_empty() {
         host_config.restart_policy.name = "no".into();
@@ -301,6 +299,7 @@ mod tests {
             log_driver: "json-file",
             log_opts: &log_opts,
             init: false,
+            runtime: "minke",
             ipc_mode: "private",
             cgroupns_mode: "",
             hostname: "host",

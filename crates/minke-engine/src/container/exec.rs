@@ -7,7 +7,7 @@ use minke_model::{Context as _, Error, Result};
 use minke_spec::shim::{AttachRequest, ErrorCode, ExecRequest, Reply, Request, ShimError, Stdio};
 
 use super::service::framing;
-use super::{attach, launch, settings, user};
+use super::{attach, foreign, launch, settings, user};
 use crate::exec::Exec;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::{Engine, ExecSession};
@@ -146,10 +146,10 @@ async fn plan(
     // Of the container's own settings the process alone counts: its mounts and devices are there already.
     let start = launch::start_of(shared, &view.record, view.lifecycle.generation, &paths, user.clone())?;
     let settings = settings::without_mounts(&view.record, start)?;
-    minke_spec::docker::plan_exec(
-        &settings::of_exec(&exec.settings, user),
-        &settings,
-        &shared.host.facts,
-        &shared.filters,
-    )
+    let wanted = settings::of_exec(&exec.settings, user);
+    if foreign::of(shared, &view.record.host_config.runtime)?.is_some() {
+        let bundle = (&paths, view.lifecycle.generation);
+        foreign::write_exec(shared, bundle, &exec.id, (&wanted, &settings))?;
+    }
+    minke_spec::docker::plan_exec(&wanted, &settings, &shared.host.facts, &shared.filters)
 }

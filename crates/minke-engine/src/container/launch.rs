@@ -24,7 +24,7 @@ use super::namespaces::{self, Joined};
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
-use super::{log_settings, marks, mounts, scope, settings, user};
+use super::{foreign, log_settings, marks, mounts, scope, settings, user};
 use crate::engine::Shared;
 use crate::remap::Remap;
 use crate::shim::connection::{RequestError, ShimConnection};
@@ -165,13 +165,26 @@ fn prepare(
     let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
-    let hold = scope::make(shared, record, generation, &settings)?;
-    make_groups(shared, &plan.cgroup)?;
+    let runtime = foreign::of(shared, &record.host_config.runtime)?;
+    let hold = match runtime {
+        None => scope::make(shared, record, generation, &settings)?,
+        Some(_) => None,
+    };
+    if runtime.is_none() {
+        make_groups(shared, &plan.cgroup)?;
+    }
     let (connection, control) = socket::pair().context("making the shim's socket")?;
     let shim = spawn_shim(shared, record, &control)?;
     Note::of(generation, shim)?.write(&paths.shim_note)?;
-    let (numbers, sources) = number_given(&plan, given)?;
     let mut request = request(record, generation, &paths, plan, attach)?;
+    if let Some(runtime) = runtime {
+        let run = foreign::Run { record, generation, settings, given, hooks: &hooks };
+        let foreign::Prepared { bundle, given, helper } = foreign::prepare(shared, runtime, run)?;
+        (request.foreign, request.bundle) = (true, bundle);
+        let sources = given.into_iter().chain([helper]).collect();
+        return Ok(Prepared { connection, request: Box::new(request), root, network: None, sources, hold });
+    }
+    let (numbers, sources) = number_given(&request.plan, given)?;
     request.sources = numbers;
     if !hooks.is_empty() {
         request.bundle = bundle::write(&paths, &settings, &shared.host.facts)?;
@@ -223,6 +236,7 @@ fn request(
         sources: Vec::new(),
         hooks: Vec::new(),
         bundle: String::new(),
+        foreign: false,
         network: false,
     })
 }

@@ -32,6 +32,7 @@ pub mod exec;
 mod exec_service;
 mod extra_hosts;
 mod files;
+pub mod foreign;
 pub mod handle;
 mod health;
 mod inspect;

@@ -298,6 +298,7 @@ fn create(
     let image_config = image.config.config.as_ref().unwrap_or(&default);
     let host_config = request.host_config.get_or_insert_default();
     super::namespaces::settle(shared, &mut request.config, host_config)?;
+    super::foreign::of(shared, &host_config.runtime)?;
     let around = Circumstances {
         processors: shared.host.found.processors,
         cgroup2: shared.host.cgroup2(),
@@ -307,6 +308,7 @@ fn create(
         log_driver: &shared.options.log_driver,
         log_opts: &shared.options.log_opts,
         init: shared.options.init,
+        runtime: &shared.options.default_runtime,
         ipc_mode: &shared.options.default_ipc_mode,
         cgroupns_mode: &shared.options.default_cgroupns_mode,
         hostname: &shared.host.hostname,

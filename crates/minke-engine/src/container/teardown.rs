@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::lifecycle::Exit;
 use super::record::Record;
-use super::{launch, scope};
+use super::{foreign, launch, scope};
 use crate::engine::Shared;
 use crate::time::from_nanoseconds;
 
@@ -124,8 +124,10 @@ pub async fn discard(shared: &Arc<Shared>, record: &Record, generation: u64) {
 pub fn after_run(shared: &Arc<Shared>, record: &Record, generation: u64) {
     super::namespaces::release(shared, record);
     let (group, path) = (shared.group(record, generation), shared.cgroup_path(record, generation));
+    let paths = shared.paths(&record.id);
     tokio::spawn(async move {
         let work = move || {
+            foreign::end(&paths, generation);
             scope::end(&path);
             group.remove()
         };
@@ -157,6 +159,7 @@ pub async fn remove(shared: &Arc<Shared>, record: &Arc<Record>, volumes: bool) -
         shared.store.delete_container(&record.id)?;
         shared.store.remove_rw(&record.id)?;
         let paths = shared.paths(&record.id);
+        foreign::end_all(&paths);
         for path in [&paths.data, &paths.runtime] {
             match std::fs::remove_dir_all(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

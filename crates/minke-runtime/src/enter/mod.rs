@@ -14,7 +14,7 @@
 
 mod attendant;
 mod child;
-mod init;
+pub mod init;
 mod join;
 mod lookup;
 mod mounts;
@@ -103,17 +103,17 @@ impl Launched {
 const GO: u8 = 1;
 
 /// The child's side of the connection.
-struct Reporter(OwnedFd);
+pub(crate) struct Reporter(pub(crate) OwnedFd);
 
 impl Reporter {
     /// By the plainest of calls: a container's filter is in force for the last reports.
-    fn send(&self, report: &Report) {
+    pub(crate) fn send(&self, report: &Report) {
         if let Ok(bytes) = minke_spec::shim::encode(0, report) {
             let _ = minke_sys::descriptor::write(&self.0, &bytes);
         }
     }
 
-    fn send_with(&self, report: &Report, descriptors: &[minke_sys::BorrowedFd<'_>]) {
+    pub(crate) fn send_with(&self, report: &Report, descriptors: &[minke_sys::BorrowedFd<'_>]) {
         if let Ok(bytes) = minke_spec::shim::encode(0, report) {
             let _ = channel::send(&self.0, &bytes, descriptors, LIMITS);
         }

@@ -26,7 +26,7 @@ use crate::failure::{self, Result};
 /// How much of what a failed hook has said stands in the error.
 const WORDS_LIMIT: usize = 1024;
 /// The variables of a hook that has no list of its own.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The hooks of a container.
 pub struct Hooks {

@@ -13,6 +13,7 @@
 mod client;
 mod detach;
 mod engines;
+mod foreign;
 mod frame;
 mod guard;
 mod hooks;
@@ -79,6 +80,8 @@ struct Container {
     exited: Option<Exited>,
     /// What is run beside it.
     hooks: Option<hooks::Hooks>,
+    /// Who starts it and its execs, if not this program.
+    foreign: Option<foreign::Foreign>,
 }
 
 struct Shim {

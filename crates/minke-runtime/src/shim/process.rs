@@ -46,6 +46,8 @@ pub struct Process {
     pub drain_until_ms: Option<u64>,
     /// Standard input of its terminal may be written to.
     pub open_stdin: bool,
+    /// What it writes waits until it has started: before that it is the runtime who writes.
+    pub quiet: bool,
     /// Who is to be answered when it has started.
     pub asked: Option<Asked>,
     pub(super) launched: Launched,
@@ -86,6 +88,7 @@ impl Process {
             session,
             drain_until_ms: None,
             open_stdin: false,
+            quiet: false,
             asked: None,
             launched,
             status_registered: None,
@@ -175,7 +178,9 @@ impl Process {
         let wanted = (self.status_open && self.is_starting()).then_some(epoll::IN);
         let token = Token { kind: Kind::Status, process: self.number, client: 0 }.pack();
         client::update(epoll, &self.launched.status, &mut self.status_registered, wanted, token);
-        self.session.register(epoll, self.number);
+        if !(self.quiet && self.is_starting()) {
+            self.session.register(epoll, self.number);
+        }
     }
 }
 

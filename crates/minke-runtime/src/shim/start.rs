@@ -10,12 +10,13 @@ use minke_sys::epoll;
 use minke_sys::procfs::Procfs;
 use minke_sys::{AsFd, OwnedFd, channel, process as kernel, signal};
 
+use super::foreign::Foreign;
 use super::hooks::Hooks;
 use super::log::Log;
 use super::process::{self, Asked, Phase, Process, Progress};
 use super::session::{ClientEvent, Session, Settings};
 use super::token::{Kind, Token};
-use super::{Container, INIT, Shim, guard, records};
+use super::{Container, INIT, Shim, foreign, guard, records};
 use crate::enter::{self, ExecContext, Sources};
 use crate::failure::{self, Result};
 
@@ -56,15 +57,18 @@ impl Shim {
             attach,
             sources,
             network,
-            ..
+            hooks,
+            bundle,
+            foreign,
         } = request;
-        let hooks = Hooks::new(request.hooks, request.bundle, &container_id);
+        let foreign = foreign.then(|| bundle.clone());
+        let hooks = Hooks::new(hooks, bundle, &container_id);
         let oom_score = guard::take();
         plan.process.oom_score_adj = plan.process.oom_score_adj.or(oom_score);
         rustix::process::chdir(runtime_dir.as_str())
             .map_err(failure::setup(alloc::format!("error entering {runtime_dir:?}")))?;
         self.container = Some(Container {
-            id: container_id,
+            id: container_id.clone(),
             generation,
             context: ExecContext {
                 namespaces: enter::namespace_kinds(&plan.namespaces) | u64::from(kernel::CLONE_NEWNS),
@@ -78,18 +82,24 @@ impl Shim {
             started_at_ns: 0,
             exited: None,
             hooks: None,
+            foreign: None,
         });
         self.listen()?;
         let clients = descriptors.split_off(descriptors.len().saturating_sub(attach.len()));
-        let given = descriptors.split_off(descriptors.len().saturating_sub(sources.len()));
-        let given = sources.into_iter().zip(given).collect();
-        let network = if network { descriptors.pop() } else { None };
-        let mut sources = Sources::open(&plan, descriptors.pop(), given)?;
-        if let Some(network) = network {
-            sources.join_network(network, &mut plan.namespaces);
-        }
-        if let Some(container) = &mut self.container {
-            container.root = sources.keep_root();
+        let foreign = foreign.and_then(|bundle| Some(Foreign::new(descriptors.pop()?, bundle, oom_score)));
+        let mut own = None;
+        if foreign.is_none() {
+            let given = descriptors.split_off(descriptors.len().saturating_sub(sources.len()));
+            let given = sources.into_iter().zip(given).collect();
+            let network = if network { descriptors.pop() } else { None };
+            let mut sources = Sources::open(&plan, descriptors.pop(), given)?;
+            if let Some(network) = network {
+                sources.join_network(network, &mut plan.namespaces);
+            }
+            if let Some(container) = &mut self.container {
+                container.root = sources.keep_root();
+            }
+            own = Some(sources);
         }
         let log = Log::open(log)?;
         let (mut session, streams) = Session::new(Settings { stdio, unseen: false, log })
@@ -100,9 +110,14 @@ impl Shim {
             Some(hooks) => hooks,
             None => &enter::Alone,
         };
-        let launched = enter::launch(&plan, sources, streams, attendant)?;
+        let launched = match (own, &foreign) {
+            (Some(sources), _) => enter::launch(&plan, sources, streams, attendant)?,
+            (None, Some(foreign)) => foreign.launch("create", &container_id, streams, &descriptors)?,
+            (None, None) => return Err(failure::plain(ErrorCode::Other, "no helper was given")),
+        };
         if let Some(container) = &mut self.container {
             container.hooks = hooks;
+            container.foreign = foreign;
         }
         self.keep_process(asked, None, session, launched, stdio)?;
         if self.processes.iter().any(|process| process.number == INIT && process.pid().is_some()) {
@@ -152,6 +167,7 @@ impl Shim {
             Process::new(number, exec_id, session, launched).map_err(failure::setup("watching a process"))?;
         process.asked = Some(asked);
         process.open_stdin = stdio.open_stdin;
+        process.quiet = self.container.as_ref().is_some_and(|container| container.foreign.is_some());
         self.processes.push(process);
         Ok(())
     }
@@ -177,7 +193,10 @@ impl Shim {
         let (mut session, streams) = Session::new(Settings { stdio, unseen: attach.is_none(), log: None })
             .map_err(failure::other("making the standard streams"))?;
         streams.give_to(container.owner);
-        let launched = enter::launch_exec(&container.context, &pidfd, &plan, streams, &enter::Alone)?;
+        let launched = match &container.foreign {
+            Some(foreign) => foreign.launch("exec", &exec_id, streams, &[])?,
+            None => enter::launch_exec(&container.context, &pidfd, &plan, streams, &enter::Alone)?,
+        };
         if let (Some(attach), Some(socket)) = (&attach, descriptors.pop()) {
             let event = session
                 .attach(socket, attach, stdio.open_stdin)
@@ -219,6 +238,11 @@ impl Shim {
         let Some(process) = process::find(&mut self.processes, number) else { return };
         process.phase = Phase::Running;
         let asked = process.asked.take();
+        if let (INIT, Some(pid), Some(container)) = (number, process.pid(), &mut self.container)
+            && container.foreign.is_some()
+        {
+            container.root = foreign::root_of(pid);
+        }
         self.answer_started(number, asked);
         self.take_early_end(number);
     }

@@ -13,6 +13,7 @@ use super::isolation::{self, Isolation, IsolationFile, IsolationFlags};
 use super::limits::{self, ContainerLimits, LimitFile, LimitFlags};
 use super::networks::{self, NetworkWords};
 use super::registries::{self, RegistryFile, RegistryFlags};
+use super::runtimes::{self, RuntimeFile, RuntimeFlags, Runtimes};
 
 /// Runs the engine in the foreground.
 #[derive(Clone, Debug, Default, Parser)]
@@ -69,6 +70,9 @@ pub struct Flags {
     /// How registries are spoken to.
     #[command(flatten)]
     pub registries: RegistryFlags,
+    /// Other OCI runtimes.
+    #[command(flatten)]
+    pub runtimes: RuntimeFlags,
     /// Containers run a reaper as their first process.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub init: Option<bool>,
@@ -146,6 +150,8 @@ struct File {
     networks: NetworkWords,
     #[serde(flatten)]
     registries: RegistryFile,
+    #[serde(flatten)]
+    runtimes: RuntimeFile,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
     seccomp_profile: Option<String>,
@@ -164,7 +170,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other but those of networks is refused by name.
-const KEYS: [&str; 40] = [
+const KEYS: [&str; 42] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
@@ -173,6 +179,7 @@ const KEYS: [&str; 40] = [
     "debug",
     "default-cgroupns-mode",
     "default-ipc-mode",
+    "default-runtime",
     "default-shm-size",
     "default-ulimits",
     "exec-opts",
@@ -195,6 +202,7 @@ const KEYS: [&str; 40] = [
     "no-new-privileges",
     "pidfile",
     "registry-mirrors",
+    "runtimes",
     "seccomp-profile",
     "selinux-enabled",
     "shutdown-timeout",
@@ -280,6 +288,8 @@ pub struct Settings {
     pub registries: RegistryOptions,
     /// Networks.
     pub networks: NetworkOptions,
+    /// Other OCI runtimes, and which one is usual.
+    pub runtimes: Runtimes,
     /// Containers get a reaper.
     pub init: bool,
     /// Containers can't gain privileges.
@@ -400,6 +410,7 @@ fn given(flags: &Flags, key: &str) -> bool {
                 || flags.isolation.gives(key)
                 || flags.networks.gives(key)
                 || flags.registries.gives(key)
+                || flags.runtimes.gives(key)
         }
     }
 }
@@ -446,6 +457,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
     let isolation = isolation::join(&flags.isolation, &file.isolation)?;
     let registries = registries::join(&flags.registries, &file.registries)?;
     let networks = networks::join(&flags.networks, &file.networks)?;
+    let runtimes = runtimes::join(&flags.runtimes, &file.runtimes)?;
     let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
     if hosts.is_empty() {
         hosts.push(places.host.clone());
@@ -468,6 +480,7 @@ fn join(flags: Flags, file: File, places: &Places) -> Result<Settings> {
         isolation,
         registries,
         networks,
+        runtimes,
         init: flags.init.or(file.init).unwrap_or(false),
         no_new_privileges: flags.no_new_privileges.or(file.no_new_privileges).unwrap_or(false),
         seccomp_profile: seccomp_profile(flags.seccomp_profile.or(file.seccomp_profile))?,

@@ -6,6 +6,7 @@ mod limits;
 mod networks;
 mod pidfile;
 mod registries;
+mod runtimes;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -164,6 +165,8 @@ fn engine_options(settings: &Settings, embedded: Embedded) -> EngineOptions {
         selinux_enabled: settings.isolation.selinux_enabled,
         registry: settings.registries.clone(),
         network: settings.networks.clone(),
+        runtimes: settings.runtimes.others.clone(),
+        default_runtime: settings.runtimes.default.clone(),
         storage_driver: settings.storage_driver.clone(),
     }
 }

@@ -307,6 +307,7 @@ impl Container {
             sources: Vec::new(),
             hooks: Vec::new(),
             bundle: String::new(),
+            foreign: false,
             network: network.is_some(),
         };
         let mut fds = vec![root.as_fd()];

@@ -48,6 +48,15 @@ pub fn plan_exec(
     host: &HostFacts,
     cache: &ProgramCache,
 ) -> Result<ProcessPlan> {
+    let mut plan = plan_process(&exec_process(exec, settings, host)?, host)?;
+    plan.create_cwd = false;
+    // The container's own filter, also for a privileged process in it.
+    set_filter(&mut plan, settings, host, cache)?;
+    Ok(plan)
+}
+
+/// Writes the configuration of one more process in a container that was started with `settings`.
+pub fn exec_process(exec: &ExecSettings, settings: &ContainerSettings, host: &HostFacts) -> Result<Process> {
     let mut merged = settings.clone();
     merged.args = exec.args.clone();
     merged.env = replace_or_append(environment(settings, false), &exec.env);
@@ -62,11 +71,7 @@ pub fn plan_exec(
         }
     }
     merged.privileged |= exec.privileged;
-    let mut plan = plan_process(&process(&merged, host)?, host)?;
-    plan.create_cwd = false;
-    // The container's own filter, also for a privileged process in it.
-    set_filter(&mut plan, settings, host, cache)?;
-    Ok(plan)
+    process(&merged, host)
 }
 
 fn set_filter(
