@@ -16,14 +16,24 @@ const IN_VM: &[&str] = &[
     "userns::the_containers_root",
     "exec::",
     "kill9::",
+    "layer_size::",
     "lifecycle::a_restart_policy",
     "run::the_exit_code",
+    "runtimes::a_container",
     "soak::a_thousand_runs_in",
 ];
 
 /// The groups that only our engine can pass: it is killed in them, or dockerd stands beside it.
-const OURS: &[&str] =
-    &["differential::", "host::", "kill9::", "oci_engines::", "places::", "powercut::", "systemd::"];
+const OURS: &[&str] = &[
+    "differential::",
+    "host::",
+    "kill9::",
+    "oci_engines::",
+    "places::",
+    "powercut::",
+    "runtimes::",
+    "systemd::",
+];
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]

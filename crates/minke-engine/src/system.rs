@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use minke_api::event::{EventActor, EventMessage, EventsQuery};
 use minke_api::system::*;
 use minke_model::{Error, Result};
+use minke_store::SnapshotKind;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::container::lifecycle::State;
@@ -91,7 +92,7 @@ impl Engine {
             containers_stopped: counts["stopped"],
             images: shared.store.images().len() as i64,
             driver: shared.store.snapshot_kind().driver_name().into(),
-            driver_status: Vec::new(),
+            driver_status: driver_status(shared),
             plugins: PluginsInfo {
                 volume: vec!["local".into()],
                 network: vec!["host".into(), "null".into()],
@@ -166,6 +167,30 @@ impl Engine {
         let (sender, stream) = mpsc::channel(64);
         tokio::spawn(forward(filter, past, receiver, sender));
         Ok(stream)
+    }
+}
+
+/// What the file system below the storage is and can do, in rows as Docker's.
+fn driver_status(shared: &Shared) -> Vec<[String; 2]> {
+    let found = rustix::fs::statfs(&shared.options.data_root).map_or(0, |found| found.f_type as u64);
+    let name = match found {
+        0xef53 => "extfs",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        0x2fc1_2fc1 => "zfs",
+        0xf2f5_2010 => "f2fs",
+        0x794c_7630 => "overlayfs",
+        _ => "<unknown>",
+    };
+    let row = |key: &str, value: String| [key.to_owned(), value];
+    match shared.store.snapshot_kind() {
+        SnapshotKind::Copy => Vec::new(),
+        SnapshotKind::Overlay => vec![
+            row("Backing Filesystem", name.to_owned()),
+            row("Supports d_type", "true".to_owned()),
+            row("Project Quota", shared.store.can_limit_rw().to_string()),
+        ],
     }
 }
 

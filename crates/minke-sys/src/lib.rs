@@ -43,6 +43,8 @@ pub mod netlink;
 #[cfg(feature = "std")]
 pub mod overlay;
 #[cfg(feature = "std")]
+pub mod quota;
+#[cfg(feature = "std")]
 pub mod spawn;
 
 pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -21,6 +21,7 @@ mod inspect;
 mod interrupted;
 mod kill9;
 mod known_holes;
+mod layer_size;
 mod lifecycle;
 mod limits;
 mod limits_enforced;

@@ -197,15 +197,19 @@ fn check_resources(
             "invalid Annotations: the empty string is not permitted as an annotation key",
         ));
     }
-    if let Some(option) = host_config.storage_opt.keys().next() {
-        return Err(Error::invalid(match option.to_lowercase().as_str() {
-            "size" => {
-                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned()
-            }
-            _ => format!("Unknown option {option}"),
-        }));
+    match host_config.storage_opt.keys().find(|option| !is_size(option)) {
+        Some(option) => Err(Error::invalid(format!("Unknown option {option}"))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn is_size(option: &str) -> bool {
+    option.eq_ignore_ascii_case("size")
+}
+
+/// How much the container may write into its own layer, if it says: `--storage-opt size=`, as it is written.
+pub fn layer_size(host_config: &HostConfig) -> Option<&str> {
+    host_config.storage_opt.iter().find(|(option, _)| is_size(option)).map(|(_, size)| size.as_str())
 }
 
 /// The network that it gets, and the host name that goes with it.

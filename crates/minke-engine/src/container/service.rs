@@ -352,6 +352,7 @@ fn create(
     let lifecycle = Lifecycle::new(policy, record.host_config.auto_remove);
     let written = check_plan(shared, &record)
         .and_then(|()| shared.store.create_rw(&record.id, &image, keep))
+        .and_then(|()| limit_layer(shared, &record))
         .and_then(|()| claims::fill(shared, &record))
         .and_then(|()| shared.store.put_container(&record.id, &record.render(&lifecycle)?, keep));
     if let Err(error) = written {
@@ -361,6 +362,14 @@ fn create(
     }
     claimed.keep();
     Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None, networks: None }, warnings))
+}
+
+/// Holds the container's own layer to a size, if it has one.
+fn limit_layer(shared: &Shared, record: &Record) -> Result<()> {
+    let Some(size) = create::layer_size(&record.host_config) else { return Ok(()) };
+    // What can't be limited needs no number: the order of Docker's answers.
+    let bytes = if shared.store.can_limit_rw() { minke_model::size::parse_binary(size)? } else { 0 };
+    shared.store.limit_rw(&record.id, u64::try_from(bytes).unwrap_or_default())
 }
 
 /// Compiles the start plan once, so that what can't be started isn't created.

@@ -9,6 +9,7 @@ pub(crate) mod changes;
 pub(crate) mod copy;
 pub(crate) mod overlay;
 pub(crate) mod probe;
+mod quota;
 mod size;
 
 pub(crate) use size::of_tree as size_of_tree;
@@ -71,6 +72,8 @@ pub(crate) struct Snapshots {
     directory: PathBuf,
     trash: Arc<Trash>,
     own: Mutex<BTreeMap<String, Own>>,
+    /// The last project that was given to a container, 0 before the first.
+    last_project: Mutex<u32>,
 }
 
 /// One container's own layer.
@@ -110,7 +113,7 @@ impl Snapshots {
                 None => trash.take(&entry.path())?,
             }
         }
-        Ok(Self { kind, directory, trash, own: Mutex::new(own) })
+        Ok(Self { kind, directory, trash, own: Mutex::new(own), last_project: Mutex::default() })
     }
 
     pub(crate) fn kind(&self) -> SnapshotKind {
@@ -225,6 +228,19 @@ impl Store {
         }
         let record = RwRecord { layers: image.layers.clone() };
         inner.snapshots.create(id, record, keep, &inner.layers, &inner.db.boot_id)
+    }
+
+    /// Limits what container `id` may write into its own layer, in bytes; for one that was just made.
+    ///
+    /// # Errors
+    /// Docker's words where the file system can't: this takes overlay, and xfs or ext4 with project quotas.
+    pub fn limit_rw(&self, id: &str, bytes: u64) -> Result<()> {
+        self.inner.snapshots.limit(id, bytes)
+    }
+
+    /// Whether [`Self::limit_rw`] works.
+    pub fn can_limit_rw(&self) -> bool {
+        self.inner.snapshots.can_limit()
     }
 
     /// What to mount as the root of container `id`. Makes directories that a power cut took and clears
