@@ -40,7 +40,7 @@ pub use log::LogStream;
 pub use minke_network::ipam::Pool;
 pub use network::{DefaultBridge, NetworkOptions};
 pub use options::{Build, EngineOptions, RuntimeSettings};
-pub use place::CgroupDriver;
+pub use place::{CgroupDriver, ShimHome};
 pub use realtime::Realtime;
 pub use remap::read as read_remap;
 pub use stream::{Attachment, EventStream, ExecSession, ProgressStream, WaitOutcome};

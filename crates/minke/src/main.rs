@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             "daemon" if word(2) == "stop" => exit_code(minke_cli::daemon_stop(rest(&arguments, 3))),
             "daemon" => daemon::main("minke daemon", rest(&arguments, 2), &Places::minke(), EMBEDDED),
             "bundle" => exit_code(minke_runtime::bundle::main(rest(&arguments, 2))),
+            "netd" => exit_code(minke_network::netd::main(&rest(&arguments, 2))),
             "oci" => exit_code(minke_runtime::oci::main("minke oci", rest(&arguments, 2))),
             _ => exit_code(minke_cli::main(arguments)),
         },

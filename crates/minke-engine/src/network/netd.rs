@@ -17,7 +17,7 @@ use std::time::Duration;
 use minke_model::{Context as _, Error, Result};
 use minke_network::netd::message::{self, OLDEST, Reply, Request, Tag, VERSION};
 use minke_network::netd::packets::Packets;
-use minke_network::netd::{Change, Given, SOCKET, Snapshot};
+use minke_network::netd::{Change, Given, SOCKET, STATE, Snapshot};
 use minke_sys::channel;
 use minke_sys::spawn::{Image, Start};
 use tokio::sync::{Notify, oneshot};
@@ -83,6 +83,29 @@ struct Wanted {
     running: bool,
 }
 
+/// Whether there has to be a netd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// There is nothing to say.
+    None,
+    /// If there is one it is told; none is started.
+    News,
+    /// There is something to serve.
+    One,
+}
+
+impl Wanted {
+    /// `kept`: an earlier netd has left something to serve.
+    fn need(&self, kept: bool) -> Need {
+        match (self.whole, self.snapshot.is_idle(), self.pending.is_empty()) {
+            (true, false, _) => Need::One,
+            (false, _, _) if kept => Need::One,
+            (true, true, false) => Need::News,
+            _ => Need::None,
+        }
+    }
+}
+
 struct Pending {
     number: u64,
     change: Change,
@@ -106,6 +129,14 @@ impl Netd {
             news: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Has what an earlier netd kept served again, if it has ended with its engine. For the engine's start, before it has found out what
+    /// there is. Must be called inside the runtime.
+    pub fn wake(&self) {
+        if self.shared.folder.join(STATE).exists() {
+            self.begin(&mut self.shared.wanted());
+        }
     }
 
     /// Says what all of it is, after the engine has found out: what a netd of an earlier engine serves beside it goes. Changes
@@ -150,12 +181,16 @@ impl Netd {
         let number = wanted.number;
         let given = given.into_iter().flat_map(Given::into_tagged).collect();
         wanted.pending.push_back(Pending { number, change, given, sent: false, applied });
-        if !std::mem::replace(&mut wanted.running, true) {
-            tokio::spawn(run(self.shared.clone()));
-        }
+        self.begin(&mut wanted);
         drop(wanted);
         self.shared.news.notify_one();
         Applied(receiver)
+    }
+
+    fn begin(&self, wanted: &mut Wanted) {
+        if !std::mem::replace(&mut wanted.running, true) {
+            tokio::spawn(run(self.shared.clone()));
+        }
     }
 }
 
@@ -169,19 +204,18 @@ impl Shared {
 async fn run(shared: Arc<Shared>) {
     let (mut rest, longest) = RESTS;
     loop {
-        let (ready, idle) = {
+        let need = {
             let wanted = shared.wanted();
             if wanted.ending {
                 return;
             }
-            let serving = !wanted.snapshot.is_idle() || !wanted.pending.is_empty();
-            (wanted.whole && serving, wanted.snapshot.is_idle())
+            wanted.need(shared.folder.join(STATE).exists())
         };
-        if !ready {
+        if need == Need::None {
             shared.news.notified().await;
             continue;
         }
-        match reach(&shared, idle).await {
+        match reach(&shared, need == Need::One).await {
             Ok(Some(packets)) => {
                 let began = tokio::time::Instant::now();
                 let end = converse(&shared, &packets).await;
@@ -223,7 +257,7 @@ impl ClearApplied for VecDeque<Pending> {
 }
 
 /// Finds one that runs, or starts one unless nothing is wanted of it.
-async fn reach(shared: &Arc<Shared>, idle: bool) -> Result<Option<Packets>> {
+async fn reach(shared: &Arc<Shared>, start_one: bool) -> Result<Option<Packets>> {
     let note = Note::read(&shared.folder.join(NOTE));
     if let Ok(socket) = channel::connect(&shared.folder.to_string_lossy(), SOCKET) {
         let packets = Packets::new(socket).context("connecting to netd")?;
@@ -245,7 +279,7 @@ async fn reach(shared: &Arc<Shared>, idle: bool) -> Result<Option<Packets>> {
             }
         }
     }
-    if idle {
+    if !start_one {
         return Ok(None);
     }
     let starting = shared.clone();
@@ -304,6 +338,19 @@ async fn greet(packets: &Packets) -> Result<u32> {
 /// Tells everything, then each change, until it is gone or the engine ends.
 async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     let failed = "talking to netd";
+    // Until the engine has found out what there is, netd serves what it knows.
+    while !shared.wanted().whole {
+        tokio::select! {
+            received = packets.receive() => match received.context(failed)? {
+                Some(received) => heed(shared, message::decode(&received.body)),
+                None => return Err(Error::system("it has ended")),
+            },
+            () = shared.news.notified() => {}
+        }
+        if shared.wanted().ending {
+            return Ok(());
+        }
+    }
     let (whole, number, given) = {
         let mut wanted = shared.wanted();
         let mut given = Vec::new();

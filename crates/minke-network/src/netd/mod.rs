@@ -6,13 +6,22 @@
 //!           <-- Done, Trouble -----------        '-- published ports of the host
 //! ```
 
+mod dns;
 pub mod message;
+mod namespace;
 pub mod packets;
+mod ports;
+mod process;
+mod redirect;
 pub mod reserve;
 pub mod resolver;
+mod sandbox;
 pub mod snapshot;
+mod task;
+mod world;
 
 pub use message::Given;
+pub use process::main;
 pub use reserve::Reservations;
 pub use resolver::Sockets;
 pub use snapshot::{Change, Named, Network, Port, Process, Resolver, Sandbox, Snapshot, Upstream};
@@ -21,3 +30,5 @@ pub use snapshot::{Change, Named, Network, Port, Process, Resolver, Sandbox, Sna
 pub const SOCKET: &str = "socket";
 /// The file there that the one who serves holds locked.
 pub const LOCK: &str = "lock";
+/// The file there that the state is kept in.
+pub const STATE: &str = "state";
