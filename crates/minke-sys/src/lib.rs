@@ -29,6 +29,8 @@ pub mod bpf;
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
+pub mod datagram;
+#[cfg(feature = "std")]
 mod freezer;
 #[cfg(feature = "std")]
 pub mod heap;

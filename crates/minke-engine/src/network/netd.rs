@@ -217,17 +217,16 @@ async fn run(shared: Arc<Shared>) {
         }
         match reach(&shared, need == Need::One).await {
             Ok(Some(packets)) => {
-                let began = tokio::time::Instant::now();
-                let end = converse(&shared, &packets).await;
+                let mut served = false;
+                let end = converse(&shared, &packets, &mut served).await;
                 if shared.wanted().ending {
                     return;
                 }
                 if let Err(error) = end {
                     tracing::warn!(%error, "netd is gone, another one takes over");
                 }
-                if began.elapsed() > longest {
+                if served {
                     rest = RESTS.0;
-                    continue;
                 }
             }
             // Nothing to serve, and nobody who serves something.
@@ -336,13 +335,15 @@ async fn greet(packets: &Packets) -> Result<u32> {
 }
 
 /// Tells everything, then each change, until it is gone or the engine ends.
-async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
+///
+/// `served` becomes true when netd has said that it serves something.
+async fn converse(shared: &Shared, packets: &Packets, served: &mut bool) -> Result<()> {
     let failed = "talking to netd";
     // Until the engine has found out what there is, netd serves what it knows.
     while !shared.wanted().whole {
         tokio::select! {
             received = packets.receive() => match received.context(failed)? {
-                Some(received) => heed(shared, message::decode(&received.body)),
+                Some(received) => *served |= heed(shared, message::decode(&received.body)),
                 None => return Err(Error::system("it has ended")),
             },
             () = shared.news.notified() => {}
@@ -367,7 +368,7 @@ async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     loop {
         tokio::select! {
             received = packets.receive() => match received.context(failed)? {
-                Some(received) => heed(shared, message::decode(&received.body)),
+                Some(received) => *served |= heed(shared, message::decode(&received.body)),
                 None => return Err(Error::system("it has ended")),
             },
             () = shared.news.notified() => {
@@ -402,7 +403,8 @@ async fn send(
     packets.send_with(given_now, |given| Request::Change { number, whole, change, given }).await
 }
 
-fn heed(shared: &Shared, reply: Option<Reply>) {
+/// Takes note of what netd says; true: it serves a change.
+fn heed(shared: &Shared, reply: Option<Reply>) -> bool {
     match reply {
         Some(Reply::Done { number }) => {
             let mut wanted = shared.wanted();
@@ -410,8 +412,12 @@ fn heed(shared: &Shared, reply: Option<Reply>) {
                 let applied = wanted.pending.pop_front();
                 let _ = applied.map(|pending| pending.applied.send(()));
             }
+            true
         }
-        Some(Reply::Trouble { text }) => tracing::warn!("netd: {text}"),
-        Some(Reply::Hello { .. }) | None => {}
+        Some(Reply::Trouble { text }) => {
+            tracing::warn!("netd: {text}");
+            false
+        }
+        Some(Reply::Hello { .. }) | None => false,
     }
 }

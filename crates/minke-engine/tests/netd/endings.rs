@@ -48,8 +48,8 @@ fn reaches(port: u16, target: &TcpListener) -> Option<(TcpStream, TcpStream)> {
 }
 
 /// Whether both ends of a stream still hear each other.
-fn goes_on((client, inside): &mut (TcpStream, TcpStream)) {
-    for (from, to) in [(&mut *client, &mut *inside), (&mut *inside, &mut *client)] {
+fn goes_on((client, inside): &(TcpStream, TcpStream)) {
+    for (mut from, mut to) in [(client, inside), (inside, client)] {
         let mut byte = [0];
         from.write_all(b"y").unwrap();
         to.read_exact(&mut byte).unwrap();
@@ -78,17 +78,17 @@ fn engine_back() {
     let port = free_port();
     let (web, change) = served(&engine, "web", port, &target);
     let pid = engine.pid().unwrap();
-    let mut stream = reaches(port, &target).unwrap();
+    let stream = reaches(port, &target).unwrap();
     for ordered in [false, true] {
         if ordered { engine.stop() } else { drop(engine.crash()) };
         assert_eq!(web.resolve("web.").unwrap().len(), 1, "while there is no engine");
-        goes_on(&mut stream);
+        goes_on(&stream);
         let mut next = Engine::at(engine.root.clone());
         next.netd_replace(change.clone());
         std::mem::swap(&mut engine, &mut next);
         next.hand_folder_to(&mut engine);
         assert_eq!(engine.pid(), Some(pid), "it is the same one");
-        goes_on(&mut stream);
+        goes_on(&stream);
         assert_eq!(web.resolve("web.").unwrap().len(), 1);
     }
     // And what the last engine served and this one doesn't know is gone.
@@ -158,7 +158,7 @@ fn side_by_side() {
     let (web, _) = served(&one, "web", port, &target);
     let (db, _) = served(&other, "db", other_port, &target);
     let pid = other.pid().unwrap();
-    let mut stream = reaches(other_port, &target).unwrap();
+    let stream = reaches(other_port, &target).unwrap();
     let first = one.pid().unwrap();
     assert_ne!(first, pid);
     minke_sys::process::kill(first, SIGKILL).unwrap();
@@ -166,7 +166,7 @@ fn side_by_side() {
     eventually("the name", || web.resolve("web.").filter(|found| found.len() == 1));
     one.crash();
     web.end();
-    goes_on(&mut stream);
+    goes_on(&stream);
     assert!(db.resolve("web.").unwrap().is_empty());
     assert_eq!(db.resolve("db.").unwrap().len(), 1);
     assert_eq!(other.pid(), Some(pid));
@@ -178,7 +178,7 @@ fn retired() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = at(loopback(1), free_port());
     publish(&engine, &container, Protocol::Tcp, &[host], target.local_addr().unwrap());
-    let mut stream = reaches(host.port(), &target).unwrap();
+    let stream = reaches(host.port(), &target).unwrap();
     let pid = engine.pid().unwrap();
     // Somebody tells it what an engine tells one that is too old.
     let socket = channel::connect(&engine.root.join("netd").to_string_lossy(), "socket").unwrap();
@@ -186,7 +186,7 @@ fn retired() {
     eventually("another netd", || engine.pid().filter(|other| *other != pid));
     eventually("the port", || reaches(host.port(), &target));
     assert!(is_netd(pid), "it carries on");
-    goes_on(&mut stream);
+    goes_on(&stream);
     drop(stream);
     eventually("the old one has ended", || (!is_netd(pid)).then_some(()));
 }

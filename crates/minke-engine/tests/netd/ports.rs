@@ -13,6 +13,8 @@ pub const TESTS: &[Test] = &[
     ("connections_are_carried_both_ways_and_end_each_way_alone", connections),
     ("a_slow_reader_makes_the_writer_wait_and_loses_nothing", back_pressure),
     ("datagrams_are_carried_to_each_client_its_own", datagrams),
+    ("a_datagram_that_nobody_wanted_costs_the_next_one_nothing", late_listener),
+    ("answers_come_from_the_address_that_was_asked", every_address),
     ("a_port_is_anothers_as_soon_as_its_container_has_ended", given_up),
     ("five_hundred_ports_need_little", many),
 ];
@@ -129,6 +131,48 @@ fn datagrams() {
             assert_eq!(client.recv(&mut datagram).unwrap(), 2);
             assert_eq!(datagram[..2], [number as u8, round]);
         }
+    }
+}
+
+fn late_listener() {
+    let engine = Engine::start();
+    let container = Container::start("c");
+    let (host, target) = (at(loopback(1), free_port()), at(loopback(3), free_port()));
+    publish(&engine, &container, Protocol::Udp, &[host], target);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(host).unwrap();
+    client.send(b"too early").unwrap();
+    // Until it has been told that nobody listens, or not: neither may cost the next one.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let server = UdpSocket::bind(target).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send(b"now").unwrap();
+    let mut datagram = [0; 16];
+    assert_eq!(server.recv(&mut datagram).unwrap(), 3);
+}
+
+fn every_address() {
+    let engine = Engine::start();
+    let container = Container::start("c");
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = free_port();
+    publish(
+        &engine,
+        &container,
+        Protocol::Udp,
+        &[at("0.0.0.0".parse().unwrap(), port)],
+        server.local_addr().unwrap(),
+    );
+    for last in [1, 77] {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Connected: what comes from another address isn't heard.
+        client.connect(at(loopback(last), port)).unwrap();
+        client.send(b"x").unwrap();
+        let (_, from) = server.recv_from(&mut [0; 16]).unwrap();
+        server.send_to(b"y", from).unwrap();
+        assert_eq!(client.recv(&mut [0; 16]).unwrap(), 1);
     }
 }
 

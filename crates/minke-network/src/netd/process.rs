@@ -96,6 +96,8 @@ async fn serve(
             News::Connected(engine) => (netd.engine, netd.forget_at) = (Some(engine), None),
             News::Asked(request, given) => {
                 if netd.heed(request, given).await {
+                    // Who connects from now on means the next one.
+                    drop(listener);
                     return retire(netd, lock).await;
                 }
             }

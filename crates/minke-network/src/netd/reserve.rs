@@ -42,7 +42,7 @@ impl Host for Reservations {
     fn somewhere(&mut self, most: u16) -> u16 {
         let mut bytes = [0; 4];
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-        (u64::from(u32::from_ne_bytes(bytes)) * (u64::from(most) + 1) >> 32) as u16
+        ((u64::from(u32::from_ne_bytes(bytes)) * (u64::from(most) + 1)) >> 32) as u16
     }
 }
 

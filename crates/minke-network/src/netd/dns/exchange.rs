@@ -5,7 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as Unwatched};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpSocket, UdpSocket};
 
 use super::query::{Asked, Heard, Way, renumbered};
@@ -68,11 +69,13 @@ async fn by_datagram(
     };
     let socket = UdpSocket::from_std(inside(upstream, namespace, make)?)?;
     socket.send(packet).await?;
+    // That nobody is there is an error of the socket, and nothing to read.
+    let news = Interest::READABLE | Interest::ERROR;
     for _ in 0..STRANGERS {
-        let mut answer = Vec::new();
-        socket.readable().await?;
-        answer.resize(DATAGRAM + 1, 0);
-        let length = match socket.try_recv(&mut answer) {
+        socket.ready(news).await?;
+        let mut answer = vec![0; DATAGRAM + 1];
+        let read = || Ok(rustix::net::recv(&socket, &mut answer[..], RecvFlags::DONTWAIT)?.0);
+        let length = match socket.try_io(news, read) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             result => result?,
         };

@@ -7,6 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use minke_sys::datagram::{self, Destination};
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -20,10 +23,14 @@ const CLIENTS: usize = 512;
 const LONGEST: usize = 65536;
 /// How many datagrams are moved in a row before others have their turn.
 const TURN: usize = 32;
+/// What a talk's socket is waited for: that nobody listens is an error, and nothing to read.
+const NEWS: Interest = Interest::READABLE.add(Interest::ERROR);
 /// How long to rest where nothing can be read.
 const REST: Duration = Duration::from_millis(50);
 
-type Clients = Rc<RefCell<HashMap<SocketAddr, Client>>>;
+/// A client, and the address of this host that it talks to.
+type Pair = (SocketAddr, Option<Destination>);
+type Clients = Rc<RefCell<HashMap<Pair, Client>>>;
 
 struct Client {
     talk: Rc<Talk>,
@@ -58,23 +65,28 @@ impl Drop for Forgotten {
 }
 
 fn read(outside: &Rc<UdpSocket>, target: SocketAddr, clients: &Clients) -> io::Result<()> {
-    let mut datagram = [0; LONGEST];
+    let mut bytes = [0; LONGEST];
     for _ in 0..TURN {
-        let (length, from) = match outside.try_recv_from(&mut datagram) {
+        let received =
+            outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, &mut bytes)?));
+        let (length, from, to) = match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             result => result?,
         };
         // What can't be sent is lost, as on any network.
-        if let Ok(talk) = talk_with(from, outside, target, clients) {
+        if let Ok(talk) = talk_with((from, to), outside, target, clients) {
             talk.last.set(Instant::now());
-            let _ = talk.socket.try_send(&datagram[..length]);
+            // Not by tokio, which doesn't know yet that a new socket can be written to.
+            let send = || rustix::net::send(&talk.socket, &bytes[..length], SendFlags::DONTWAIT);
+            // What the container answered to an earlier one, when it didn't listen, is told now, and nothing sent.
+            let _ = send().or_else(|_| send());
         }
     }
     Ok(())
 }
 
 fn talk_with(
-    from: SocketAddr,
+    from: Pair,
     outside: &Rc<UdpSocket>,
     target: SocketAddr,
     clients: &Clients,
@@ -102,10 +114,10 @@ fn talk_with(
 }
 
 /// Carries answers back until both have been silent for long.
-async fn answer(talk: Rc<Talk>, to: SocketAddr, outside: Rc<UdpSocket>, clients: Clients) {
+async fn answer(talk: Rc<Talk>, to: Pair, outside: Rc<UdpSocket>, clients: Clients) {
     loop {
         let until = talk.last.get() + IDLE;
-        match tokio::time::timeout_at(until, talk.socket.readable()).await {
+        match tokio::time::timeout_at(until, talk.socket.ready(NEWS)).await {
             Ok(_) => pass_back(&talk, to, &outside),
             Err(_) if talk.last.get() + IDLE > Instant::now() => {}
             Err(_) => break,
@@ -119,16 +131,17 @@ async fn answer(talk: Rc<Talk>, to: SocketAddr, outside: Rc<UdpSocket>, clients:
     }
 }
 
-fn pass_back(talk: &Talk, to: SocketAddr, outside: &UdpSocket) {
-    let mut datagram = [0; LONGEST];
+fn pass_back(talk: &Talk, (to, from): Pair, outside: &UdpSocket) {
+    let mut bytes = [0; LONGEST];
     for _ in 0..TURN {
+        let read = || Ok(rustix::net::recv(&talk.socket, &mut bytes[..], RecvFlags::DONTWAIT)?.0);
         // A container that doesn't listen says so here; the client hears nothing, as of any host behind another.
-        let length = match talk.socket.try_recv(&mut datagram) {
+        let length = match talk.socket.try_io(NEWS, read) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => continue,
             Ok(length) => length,
         };
         talk.last.set(Instant::now());
-        let _ = outside.try_send_to(&datagram[..length], to);
+        let _ = datagram::send(outside, &bytes[..length], to, from);
     }
 }

@@ -59,7 +59,10 @@ impl Held {
         };
         let socket = match published.protocol {
             Protocol::Tcp => Socket::Tcp(Rc::new(TcpListener::from_std(socket.into())?)),
-            Protocol::Udp => Socket::Udp(Rc::new(UdpSocket::from_std(socket.into())?)),
+            Protocol::Udp => {
+                minke_sys::datagram::tell_destinations(&socket, published.host.is_ipv6())?;
+                Socket::Udp(Rc::new(UdpSocket::from_std(socket.into())?))
+            }
             Protocol::Sctp => Socket::Other(socket),
         };
         let mut held = Self { published, socket, carrying: None };
