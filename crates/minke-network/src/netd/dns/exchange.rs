@@ -72,7 +72,8 @@ async fn by_datagram(
     // That nobody is there is an error of the socket, and nothing to read.
     let news = Interest::READABLE | Interest::ERROR;
     for _ in 0..STRANGERS {
-        socket.ready(news).await?;
+        let ready = socket.ready(news).await?;
+        let news = if ready.is_error() { Interest::ERROR } else { Interest::READABLE };
         let mut answer = vec![0; DATAGRAM + 1];
         let read = || Ok(rustix::net::recv(&socket, &mut answer[..], RecvFlags::DONTWAIT)?.0);
         let length = match socket.try_io(news, read) {

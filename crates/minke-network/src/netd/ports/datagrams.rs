@@ -118,7 +118,8 @@ async fn answer(talk: Rc<Talk>, to: Pair, outside: Rc<UdpSocket>, clients: Clien
     loop {
         let until = talk.last.get() + IDLE;
         match tokio::time::timeout_at(until, talk.socket.ready(NEWS)).await {
-            Ok(_) => pass_back(&talk, to, &outside),
+            Ok(Ok(ready)) if ready.is_error() => pass_back(&talk, Interest::ERROR, to, &outside),
+            Ok(_) => pass_back(&talk, Interest::READABLE, to, &outside),
             Err(_) if talk.last.get() + IDLE > Instant::now() => {}
             Err(_) => break,
         }
@@ -131,12 +132,12 @@ async fn answer(talk: Rc<Talk>, to: Pair, outside: Rc<UdpSocket>, clients: Clien
     }
 }
 
-fn pass_back(talk: &Talk, (to, from): Pair, outside: &UdpSocket) {
+fn pass_back(talk: &Talk, news: Interest, (to, from): Pair, outside: &UdpSocket) {
     let mut bytes = [0; LONGEST];
     for _ in 0..TURN {
         let read = || Ok(rustix::net::recv(&talk.socket, &mut bytes[..], RecvFlags::DONTWAIT)?.0);
         // A container that doesn't listen says so here; the client hears nothing, as of any host behind another.
-        let length = match talk.socket.try_io(NEWS, read) {
+        let length = match talk.socket.try_io(news, read) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => continue,
             Ok(length) => length,
