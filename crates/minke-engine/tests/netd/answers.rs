@@ -9,8 +9,8 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};
 use minke_network::netd::{Given, Sandbox, Upstream};
 
-use super::stand::*;
 use super::Test;
+use super::stand::*;
 
 pub const TESTS: &[Test] = &[
     ("names_are_answered_by_datagram_and_by_connection", names_are_answered),

@@ -80,7 +80,11 @@ fn engine_back() {
     let pid = engine.pid().unwrap();
     let stream = reaches(port, &target).unwrap();
     for ordered in [false, true] {
-        if ordered { engine.stop() } else { drop(engine.crash()) };
+        if ordered {
+            engine.stop()
+        } else {
+            drop(engine.crash())
+        };
         assert_eq!(web.resolve("web.").unwrap().len(), 1, "while there is no engine");
         goes_on(&stream);
         let mut next = Engine::at(engine.root.clone());

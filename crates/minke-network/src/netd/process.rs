@@ -245,7 +245,8 @@ impl Netd {
 
     /// Serves what the netd before has kept, as far as it still runs.
     fn take_up(&mut self) {
-        let kept = std::fs::read(STATE).ok().and_then(|bytes| serde_json::from_slice::<Snapshot>(&bytes).ok());
+        let kept =
+            std::fs::read(STATE).ok().and_then(|bytes| serde_json::from_slice::<Snapshot>(&bytes).ok());
         if let Some(kept) = kept {
             let mut change = Snapshot::default().changes_to(&kept);
             // What had no process yet can't be found again: the engine tells of it.
@@ -258,8 +259,7 @@ impl Netd {
     fn save(&mut self) {
         self.save_at = None;
         let bytes = message::encode(&self.world.snapshot());
-        let written =
-            std::fs::write("state.new", bytes).and_then(|()| std::fs::rename("state.new", STATE));
+        let written = std::fs::write("state.new", bytes).and_then(|()| std::fs::rename("state.new", STATE));
         if let Err(error) = written {
             self.troubles.push_back(format!("the state can't be kept: {error}"));
         }

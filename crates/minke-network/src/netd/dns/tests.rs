@@ -14,7 +14,10 @@ fn names(count: u8) -> Names {
     for number in 1..=count {
         let name = format!("c{number}");
         let addresses = vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))];
-        names.insert(&name, Neighbour { name: name.clone(), names: vec![name.clone(), "all".into()], addresses });
+        names.insert(
+            &name,
+            Neighbour { name: name.clone(), names: vec![name.clone(), "all".into()], addresses },
+        );
     }
     names
 }

@@ -97,9 +97,8 @@ async fn move_bytes(pipes: &Pipes, from: &TcpStream, to: &TcpStream) -> io::Resu
         from.readable().await?;
         let pipe = pipes.take()?;
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let taken = from.try_io(Interest::READABLE, || {
-            Ok(splice(from, None, &pipe.writer, None, CHUNK, flags)?)
-        });
+        let taken =
+            from.try_io(Interest::READABLE, || Ok(splice(from, None, &pipe.writer, None, CHUNK, flags)?));
         let mut left = match taken {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 pipes.give_back(pipe);
@@ -113,9 +112,8 @@ async fn move_bytes(pipes: &Pipes, from: &TcpStream, to: &TcpStream) -> io::Resu
             return Ok(());
         }
         while left > 0 {
-            let given = to.try_io(Interest::WRITABLE, || {
-                Ok(splice(&pipe.reader, None, to, None, left, flags)?)
-            });
+            let given =
+                to.try_io(Interest::WRITABLE, || Ok(splice(&pipe.reader, None, to, None, left, flags)?));
             match given {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
                 result => left -= result?,

@@ -67,8 +67,7 @@ impl Drop for Forgotten {
 fn read(outside: &Rc<UdpSocket>, target: SocketAddr, clients: &Clients) -> io::Result<()> {
     let mut bytes = [0; LONGEST];
     for _ in 0..TURN {
-        let received =
-            outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, &mut bytes)?));
+        let received = outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, &mut bytes)?));
         let (length, from, to) = match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             result => result?,
