@@ -3,11 +3,13 @@
 
 pub mod endpoint;
 pub mod engine;
+pub mod firewall;
 pub mod ipam;
 pub mod link;
 pub mod names;
 pub mod netd;
 pub mod network;
+pub mod nft;
 pub mod options;
 pub mod ports;
 

@@ -41,6 +41,7 @@ const SOL_SOCKET: usize = 1;
 const SO_SNDBUFFORCE: usize = 32;
 const SO_RCVBUFFORCE: usize = 33;
 const SOL_NETLINK: usize = 270;
+const NETLINK_ADD_MEMBERSHIP: usize = 1;
 const NETLINK_CAP_ACK: usize = 10;
 const NETLINK_EXT_ACK: usize = 11;
 const NETLINK_GET_STRICT_CHK: usize = 12;
@@ -65,6 +66,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// Which request it answers.
     pub sequence: u32,
+    /// The port of the socket that asked, or 0.
+    pub port: u32,
     /// What is behind the header.
     pub payload: &'a [u8],
 }
@@ -102,12 +105,15 @@ impl From<Errno> for Refusal {
 pub struct Batch {
     bytes: Vec<u8>,
     count: u32,
+    /// Where the last message begins.
+    last: usize,
 }
 
 impl Batch {
     /// Adds a message; `write` appends its payload.
     pub fn push(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
+        self.last = start;
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&(flags | REQUEST).to_ne_bytes());
@@ -120,6 +126,14 @@ impl Batch {
             self.bytes.push(0);
         }
         self.count += 1;
+    }
+
+    /// Asks for an answer to the message that was added last, also where nothing failed.
+    pub fn acknowledge_last(&mut self) {
+        if let Some(low) = self.bytes.get_mut(self.last + 6..self.last + 8) {
+            let flags = u16::from_ne_bytes([low[0], low[1]]) | ACK;
+            low.copy_from_slice(&flags.to_ne_bytes());
+        }
     }
 
     /// How many messages it has.
@@ -163,18 +177,35 @@ impl Socket {
         // Older kernels lack them; then errors come without words and with the request behind them.
         let _ = socket.set(SOL_NETLINK, NETLINK_CAP_ACK, 1);
         let _ = socket.set(SOL_NETLINK, NETLINK_EXT_ACK, 1);
-        if family == Family::Route {
+        if family == Family::Netfilter {
+            // So that it is known from the beginning by which number its changes are told.
+            socket.bind()?;
+        } else {
             let _ = socket.set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
         }
         Ok(socket)
     }
 
-    /// Opens one that hears what is told to the groups of the mask (bit 0 is group 1). It makes no requests.
-    pub fn listen(family: Family, groups: u32) -> Result<Self> {
+    /// Opens one that hears what is told to a group, by its number. It makes no requests.
+    pub fn listen(family: Family, group: i32) -> Result<Self> {
         let socket = Self::open(family)?;
         let _ = socket.set(SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20);
-        rustix::net::bind(&socket.descriptor, &SocketAddrNetlink::new(0, groups))?;
+        // One without a number isn't told of what the kernel does by itself.
+        if socket.port() == 0 {
+            socket.bind()?;
+        }
+        socket.set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)?;
         Ok(socket)
+    }
+
+    fn bind(&self) -> Result<()> {
+        rustix::net::bind(&self.descriptor, &SocketAddrNetlink::new(0, 0))
+    }
+
+    /// Returns the number by which the kernel knows the socket in its namespace; 0 before anything was sent.
+    pub fn port(&self) -> u32 {
+        let address = rustix::net::getsockname(&self.descriptor);
+        address.ok().and_then(|any| SocketAddrNetlink::try_from(any).ok()).map_or(0, |own| own.pid())
     }
 
     /// Sends the batch and reads the answers of those that asked for one by [`ACK`], and of those that failed.
@@ -349,6 +380,7 @@ pub fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
             kind: u16::from_ne_bytes([rest[4], rest[5]]),
             flags: u16::from_ne_bytes([rest[6], rest[7]]),
             sequence: word(&rest[8..]),
+            port: word(&rest[12..]),
             payload,
         };
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();

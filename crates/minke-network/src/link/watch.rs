@@ -11,8 +11,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
 use super::message::DELETE_LINK;
 
-/// `RTNLGRP_LINK` as a bit.
-const GROUP_LINK: u32 = 1;
+/// `RTNLGRP_LINK`.
+const GROUP_LINK: i32 = 1;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What this crate does to the kernel, in network namespaces that each test makes itself: the host's own is never touched.
 //! Needs root, and fails without.
 
+mod firewall;
 mod links;
 mod place;

@@ -16,10 +16,24 @@ use minke_network::{Driver, Names, Network, Subnet};
 /// How long is waited for what must come.
 pub const SOON: Duration = Duration::from_secs(5);
 
+/// How long is waited for what must not come. Nothing fails where it is too short: what comes comes at once.
+pub const NEVER: Duration = Duration::from_millis(250);
+
 /// Makes a namespace with `lo` up.
 pub fn namespace() -> Namespace {
     std::thread::spawn(|| {
         minke_sys::link::enter_new_network().expect("this test needs root");
+        Namespace::new_here().unwrap()
+    })
+    .join()
+    .unwrap()
+}
+
+/// Makes a namespace without anything: not even 127.0.0.1 is its own.
+pub fn bare_namespace() -> Namespace {
+    std::thread::spawn(|| {
+        minke_sys::process::unshare(u64::from(minke_sys::process::CLONE_NEWNET))
+            .expect("this test needs root");
         Namespace::new_here().unwrap()
     })
     .join()
@@ -47,6 +61,19 @@ impl Host {
         Self { namespace, kernel, names }
     }
 
+    /// A host that forwards packets.
+    pub fn forwarding() -> Self {
+        let host = Self::new();
+        host.set("ipv4/ip_forward", "1");
+        host.set("ipv6/conf/all/forwarding", "1");
+        host
+    }
+
+    /// Writes one of the host's settings, by its path below `/proc/sys/net`.
+    pub fn set(&self, path: &str, value: &str) {
+        self.namespace.run(|| std::fs::write(format!("/proc/sys/net/{path}"), value).unwrap()).unwrap();
+    }
+
     /// Makes the network's link.
     pub fn make(&self, network: &Network) -> LinkPlan {
         let plan = plan_link(network, None).unwrap();
@@ -56,15 +83,24 @@ impl Host {
 
     /// Connects a namespace of its own by these addresses; the gateways are the first ones of their subnets.
     pub fn guest(&self, network: &Network, addresses: &[&str]) -> Guest {
+        self.guest_in(network, addresses, namespace())
+    }
+
+    /// Connects a namespace by these addresses.
+    pub fn guest_in(&self, network: &Network, addresses: &[&str], namespace: Namespace) -> Guest {
         let interface = interface(network, "eth0", addresses);
         let plan = plan_endpoint(network, &interface, &self.names, None).unwrap().unwrap();
-        let namespace = namespace();
         self.kernel.attach(&plan, &namespace).unwrap();
         Guest { namespace, plan }
     }
 
     /// Makes a neighbour, a namespace connected by a pair of interfaces: `eth0` there, `name` here.
     pub fn neighbour(&self, name: &str, here: &[&str], there: &[&str]) -> Namespace {
+        self.neighbour_in(name, here, there, namespace())
+    }
+
+    /// Makes a namespace a neighbour.
+    pub fn neighbour_in(&self, name: &str, here: &[&str], there: &[&str], namespace: Namespace) -> Namespace {
         // The kernel part is that of a bridge with one port: its address is the host's.
         let network = network(name, &[("com.docker.network.bridge.name", name)], &[]);
         let mut link = plan_link(&network, None).unwrap();
@@ -78,7 +114,6 @@ impl Host {
         kernel.make(&link).unwrap();
         let interface = interface(&network, "eth0", there);
         let plan = plan_endpoint(&network, &interface, &others, None).unwrap().unwrap();
-        let namespace = namespace();
         kernel.attach(&plan, &namespace).unwrap();
         namespace
     }

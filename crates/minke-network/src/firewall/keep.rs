@@ -1,0 +1,84 @@
+//! Keeps the firewall as it is wanted: when somebody else changes what is in the kernel (`nft flush ruleset`), it is made so again.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use minke_model::Result;
+use minke_model::error::Context;
+use minke_sys::AsFd;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::Firewall;
+use crate::nft::Changed;
+
+/// A thread that repairs a firewall until this is dropped.
+#[derive(Debug)]
+pub struct Keeper {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Begins to listen, in the calling thread's network namespace. `repaired` is called after each repair, or with what it
+    /// failed of.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn start(
+        firewall: Arc<Mutex<Firewall>>,
+        repaired: impl Fn(Result<()>) + Send + 'static,
+    ) -> Result<Self> {
+        let changed = Changed::listen().context("failed to listen for changes of the packet filter")?;
+        let own = firewall.lock().unwrap_or_else(PoisonError::into_inner).port();
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).context("failed to make an eventfd")?;
+        let stopped = stop.try_clone().context("failed to copy an eventfd")?;
+        let thread = std::thread::Builder::new()
+            .name("firewall".into())
+            .stack_size(256 * 1024)
+            .spawn(move || keep((&changed, own), &stopped, &firewall, &repaired))
+            .context("failed to start a thread")?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep(
+    (changed, own): (&Changed, u32),
+    stop: &OwnedFd,
+    firewall: &Mutex<Firewall>,
+    repaired: &dyn Fn(Result<()>),
+) {
+    loop {
+        let heard = changed.as_fd();
+        let mut fds = [PollFd::new(&heard, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+            Ok(_) => {}
+        }
+        if !fds[1].revents().is_empty() {
+            return;
+        }
+        match changed.hear(own) {
+            Ok(false) => {}
+            Ok(true) => {
+                let result = firewall.lock().unwrap_or_else(PoisonError::into_inner).repair();
+                match result {
+                    Ok(false) => {}
+                    Ok(true) => repaired(Ok(())),
+                    Err(error) => repaired(Err(error)),
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What is wanted, made so: compared with what is there, and only the difference written, at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minke_model::error::Context;
+use minke_model::{Error, ErrorKind, Result};
+use minke_sys::Errno;
+use minke_sys::netlink::Refusal;
+
+use super::frame;
+use super::wanted::{Elements, Wanted, frame_elements, packet_elements};
+use crate::engine::Names;
+use crate::nft::{Changes, Data, Nft, Table};
+
+/// How the firewall is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether IPv4 packets are filtered and translated (`iptables`).
+    pub ipv4: bool,
+    /// The same for IPv6 (`ip6tables`).
+    pub ipv6: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ipv4: true, ipv6: true }
+    }
+}
+
+/// A firewall. It belongs to the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Firewall {
+    nft: Nft,
+    settings: Settings,
+    tables: [Kept; 2],
+    /// What was asked for last.
+    wanted: Option<Wanted>,
+}
+
+/// A table, and what was put into it last.
+#[derive(Debug)]
+struct Kept {
+    table: Table,
+    comment: String,
+    /// Which elements are wanted of what is wanted.
+    of: fn(&Wanted) -> Elements,
+    /// What is in the kernel, as far as is known.
+    there: Option<Elements>,
+    /// Whether the kernel may lack such tables: then nothing is lost but rules between the ports of one bridge.
+    may_lack: bool,
+    lacks: bool,
+}
+
+impl Kept {
+    fn new(table: Table, of: fn(&Wanted) -> Elements, may_lack: bool) -> Self {
+        Self { comment: frame::comment(&table), table, of, there: None, may_lack, lacks: false }
+    }
+}
+
+impl Firewall {
+    /// Opens what it needs in the calling thread's network namespace; nothing is changed yet.
+    ///
+    /// # Errors
+    /// Where netlink can't be had.
+    pub fn open(names: &Names, settings: Settings) -> Result<Self> {
+        let nft = Nft::open().context("failed to open a socket for the packet filter")?;
+        Ok(Self {
+            nft,
+            settings,
+            tables: [
+                Kept::new(frame::packets(&names.table), packet_elements, false),
+                Kept::new(frame::frames(&names.table), frame_elements, true),
+            ],
+            wanted: None,
+        })
+    }
+
+    /// Makes the tables so. Against what it put there before, without asking; the first time against what is found. Where all
+    /// is so, nothing is written.
+    ///
+    /// # Errors
+    /// The kernel's; nothing was changed by then, and the next call compares with what is found.
+    pub fn apply(&mut self, wanted: &Wanted) -> Result<()> {
+        let wanted = self.without_families(wanted);
+        let result = self.put(&wanted);
+        self.wanted = Some(wanted);
+        result.map(|_| ())
+    }
+
+    /// Makes them so again, if somebody changed them; returns whether somebody had.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn repair(&mut self) -> Result<bool> {
+        let Some(wanted) = self.wanted.clone() else { return Ok(false) };
+        self.tables.iter_mut().for_each(|kept| kept.there = None);
+        self.put(&wanted)
+    }
+
+    /// Removes the tables.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_all(&mut self) -> Result<()> {
+        self.wanted = None;
+        for kept in &mut self.tables {
+            kept.there = None;
+            let (family, name) = (kept.table.family, &kept.table.name);
+            let found = match self.nft.comment(family, name) {
+                Err(refusal) if is_lacking(&refusal) => continue,
+                other => other.with_context(|| format!("failed to read the firewall's table {name}"))?,
+            };
+            if found.is_some() {
+                let mut changes = Changes::default();
+                changes.delete_table(family, name);
+                let removed = self.nft.commit(changes);
+                removed.with_context(|| format!("failed to remove the firewall's table {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the tables' frames, for a reader who wants to know what stands there.
+    pub fn frames(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().map(|kept| &kept.table)
+    }
+
+    /// The number by which its own changes are known.
+    pub(super) fn port(&self) -> u32 {
+        self.nft.port()
+    }
+
+    /// What is left of it where a family is left alone.
+    fn without_families(&self, wanted: &Wanted) -> Wanted {
+        let mut wanted = wanted.clone();
+        let stays = |is_v4: bool| if is_v4 { self.settings.ipv4 } else { self.settings.ipv6 };
+        for network in &mut wanted.networks {
+            network.subnets.retain(|net| stays(net.addr().is_ipv4()));
+        }
+        wanted.published.retain(|rule| stays(rule.to.is_ipv4()));
+        wanted.links.retain(|link| stays(link.to.is_ipv4()));
+        wanted.nothing_else.v4 &= self.settings.ipv4;
+        wanted.nothing_else.v6 &= self.settings.ipv6;
+        wanted.mark.v4 &= self.settings.ipv4;
+        wanted.mark.v6 &= self.settings.ipv6;
+        wanted
+    }
+
+    fn put(&mut self, wanted: &Wanted) -> Result<bool> {
+        let mut changed = false;
+        for kept in &mut self.tables {
+            changed |= put_table(&self.nft, kept, wanted)?;
+        }
+        Ok(changed)
+    }
+}
+
+fn put_table(nft: &Nft, kept: &mut Kept, wanted: &Wanted) -> Result<bool> {
+    if kept.lacks {
+        return Ok(false);
+    }
+    let elements = (kept.of)(wanted);
+    // The table of frames is there when something is closed.
+    if kept.may_lack && kept.there.is_none() && elements.values().all(BTreeSet::is_empty) {
+        let found = nft.comment(kept.table.family, &kept.table.name);
+        if !matches!(found, Ok(Some(_))) {
+            return Ok(false);
+        }
+    }
+    // A second time from what is found, where somebody was there in between.
+    for again in [true, false] {
+        match put_elements(nft, kept, &elements) {
+            Err(refusal) if kept.may_lack && is_lacking(&refusal) => {
+                kept.lacks = true;
+                return Ok(false);
+            }
+            Err(refusal) if again && !is_lacking(&refusal) => {
+                let _ = refusal;
+                kept.there = None;
+            }
+            other => return other.map_err(|refusal| failed(&kept.table, refusal)),
+        }
+    }
+    Ok(false)
+}
+
+fn failed(table: &Table, refusal: Refusal) -> Error {
+    let words = format!("failed to set up the firewall's table {}", table.name);
+    if is_lacking(&refusal) {
+        return Error::new(
+            ErrorKind::NotImplemented,
+            format!(
+                "{words}: this host's kernel has no nftables, or lacks a part of it (modprobe nf_tables)"
+            ),
+        )
+        .with_source(refusal);
+    }
+    Error::system(words).with_source(refusal)
+}
+
+fn is_lacking(refusal: &Refusal) -> bool {
+    matches!(refusal.errno, Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT)
+}
+
+fn put_elements(nft: &Nft, kept: &mut Kept, elements: &Elements) -> Result<bool, Refusal> {
+    let there = match kept.there.take() {
+        Some(there) => Some(there),
+        None => found(nft, kept)?,
+    };
+    let mut changes = Changes::default();
+    let frame_stands = there.is_some();
+    let there = there.unwrap_or_default();
+    if !frame_stands {
+        if nft.comment(kept.table.family, &kept.table.name)?.is_some() {
+            changes.delete_table(kept.table.family, &kept.table.name);
+        }
+        changes.new_table(&kept.table, &kept.comment);
+    }
+    let nothing = BTreeSet::new();
+    for set in &kept.table.sets {
+        let (old, new) =
+            (there.get(set.name).unwrap_or(&nothing), elements.get(set.name).unwrap_or(&nothing));
+        if old == new {
+            continue;
+        }
+        changes.remove(&kept.table, set, old.difference(new));
+        changes.add(&kept.table, set, new.difference(old));
+    }
+    let changed = !changes.is_empty();
+    nft.commit(changes)?;
+    kept.there = Some(elements.clone());
+    Ok(changed)
+}
+
+/// What is in a table, if its frame is the one of now and whole.
+fn found(nft: &Nft, kept: &Kept) -> Result<Option<Elements>, Refusal> {
+    if nft.comment(kept.table.family, &kept.table.name)?.flatten().as_deref() != Some(&kept.comment) {
+        return Ok(None);
+    }
+    let mut all = Elements::new();
+    let mut led: BTreeMap<&'static str, u32> = BTreeMap::new();
+    for set in &kept.table.sets {
+        let Some(elements) = nft.elements(&kept.table, set)? else { return Ok(None) };
+        for element in &elements {
+            match element.data {
+                Data::Jump(chain) => *led.entry(chain).or_default() += 1,
+                Data::Other => return Ok(None),
+                _ => {}
+            }
+        }
+        all.insert(set.name, elements);
+    }
+    Ok(nft.is_whole(&kept.table, &led)?.then_some(all))
+}
