@@ -48,7 +48,7 @@ pub fn run(names: &[String]) -> Result<()> {
         run::as_root("tools/peers")
             .arg("fetch")
             .arg(&folder)
-            .args(["docker", "podman", "crun", "runc", "busybox"]),
+            .args(["docker", "podman", "crun", "runc", "busybox", "registry"]),
     )?;
     let state = run::target().join("bench");
     let mut command = run::as_root("tools/peers");

@@ -11,7 +11,7 @@ use minke_e2e::{Engine, http, peers, process};
 use serde_json::{Value, json};
 
 use crate::bench::{Bar, Contender, Row, Stage, medians, timed};
-use crate::{bench_more, run};
+use crate::{bench_more, bench_registry, run};
 
 /// How a group of rows is measured.
 pub type Take = fn(&mut Stage) -> Result<Vec<Row>>;
@@ -27,6 +27,7 @@ pub const ROWS: &[(&str, Take)] = &[
     ("stop", bench_more::stop),
     ("stats", bench_more::stats),
     ("memory", memory),
+    ("transfers", bench_registry::transfers),
 ];
 
 /// What the page says below the table.
@@ -34,7 +35,9 @@ pub const NOTES: &str = "\
 Every container runs without a network (`--network none`). `minke` is our command line with our engine, `docker on minke` the docker\n\
 client with our engine, `docker` the docker client with dockerd. The `oci` row runs one bundle whose configuration is the one that\n\
 dockerd hands to its runtime, with Docker's seccomp profile. `list` asks for `GET /containers/json` with 50 containers on one\n\
-connection. The log rows write 40 MB in lines of 100 bytes from a file and read them back, in MB/s. Memory is the proportional set size (PSS) of every process of an engine.\n";
+connection. The log rows write 40 MB in lines of 100 bytes from a file and read them back, in MB/s. Memory is the proportional set size (PSS) of every process of an engine.\n\
+The rows of transfers have an image of 20,000 files, half of whose bytes compress, in layers of gzip, at Debian's registry on the loopback; a push\n\
+goes to a registry that has nothing. `MINKE_BENCH_IMAGE_MB` makes the image smaller.\n";
 
 fn milliseconds(command: &mut Command) -> Result<f64> {
     Ok(timed(command)?.as_secs_f64() * 1000.0)

@@ -12,7 +12,7 @@ use crate::run;
 /// Which crates of the project each one may use. ARCHITECTURE.md says why.
 const EDGES: &[(&str, &[&str])] = &[
     ("minke", &["minke-cli", "minke-server", "minke-runtime", "minke-network"]),
-    ("minke-cli", &["minke-client", "minke-api", "minke-model"]),
+    ("minke-cli", &["minke-client", "minke-api", "minke-model", "minke-registry"]),
     ("minke-server", &["minke-engine", "minke-api", "minke-model", "minke-sys", "minke-systemd"]),
     (
         "minke-engine",
@@ -28,7 +28,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "minke-systemd",
         ],
     ),
-    ("minke-client", &["minke-api", "minke-model"]),
+    ("minke-client", &["minke-api", "minke-model", "minke-registry"]),
     ("minke-store", &["minke-content", "minke-model", "minke-sys", "minke-api"]),
     ("minke-network", &["minke-api", "minke-model", "minke-sys"]),
     ("minke-registry", &["minke-content", "minke-model"]),

@@ -146,6 +146,7 @@ table! {
     ImageLoad Post "/images/load" Image Stream;
     ImageGetAll Get "/images/get" Image Stream;
     ImageGet Get "/images/{name}/get" Image Stream;
+    ImageSearch Get "/images/search" Image Value;
     ImageInspect Get "/images/{name}/json" Image Value;
     ImageHistory Get "/images/{name}/history" Image Value;
     ImagePush Post "/images/{name}/push" Image Stream;

@@ -5,6 +5,7 @@ use minke_model::Result;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::container::{ContainerConfig, DriverData, HealthConfig};
+use crate::manifest::ManifestSummary;
 use crate::omit::{words, zero};
 use crate::{Filters, FromQuery, Query, QueryWriter, StringMap, StringSet, Time, ToQuery};
 
@@ -55,7 +56,7 @@ pub struct ImageSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Descriptor>,
     #[serde(skip_serializing_if = "zero")]
-    pub manifests: Vec<serde_json::Value>,
+    pub manifests: Vec<ManifestSummary>,
     pub repo_digests: Option<Vec<String>>,
     pub repo_tags: Option<Vec<String>>,
     /// -1 where that was not counted.

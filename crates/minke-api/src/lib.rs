@@ -15,6 +15,7 @@ pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod json;
+pub mod manifest;
 pub mod network;
 pub mod omit;
 pub mod query;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Descriptor, Platform};
 use crate::omit::zero;
-use crate::{FromQuery, Query, QueryWriter, ToQuery};
+use crate::{Filters, FromQuery, Query, QueryWriter, ToQuery};
 
 /// The header that carries the credentials of a pull or push: base64url of [`AuthConfig`] as JSON.
 pub const AUTH_HEADER: &str = "x-registry-auth";
@@ -118,6 +118,42 @@ impl ToQuery for ImagePushQuery {
     fn to_query(&self, out: &mut QueryWriter) {
         out.text("tag", &self.tag).text("platform", &self.platform);
     }
+}
+
+/// The query of `GET /images/search`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSearchQuery {
+    pub term: String,
+    /// 0 for as many as the engine thinks right.
+    pub limit: i64,
+    pub filters: Filters,
+}
+
+impl FromQuery for ImageSearchQuery {
+    fn from_query(query: &Query) -> Result<Self> {
+        let limit = query.strict_number("limit")?.unwrap_or(0);
+        Ok(Self { term: query.text("term"), limit, filters: query.filters()? })
+    }
+}
+
+impl ToQuery for ImageSearchQuery {
+    fn to_query(&self, out: &mut QueryWriter) {
+        out.text("term", &self.term).filters(&self.filters);
+        if self.limit != 0 {
+            out.number("limit", Some(self.limit));
+        }
+    }
+}
+
+/// What a search has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SearchResult {
+    pub star_count: i64,
+    pub is_official: bool,
+    pub name: String,
+    pub is_automated: bool,
+    pub description: String,
 }
 
 /// What a push says of what it has pushed, beside its last line.

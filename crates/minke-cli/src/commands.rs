@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::cmd::{completion, container, context, image, network, registry, system, volume};
+use crate::cmd::{completion, container, context, image, manifest, network, registry, system, volume};
 use crate::error::{Failure, Outcome};
 use crate::globals::Globals;
 use crate::grammar::{self, Parsed, Verb};
@@ -73,6 +73,7 @@ pub const COMMANDS: &[Row] = &[
     row::<container::stop::Restart>(&["restart", "container restart"]),
     row::<container::rm::Remove>(&["rm", "container rm", "container remove"]),
     row::<image::rm::Remove>(&["rmi", "image rm", "image remove"]),
+    row::<registry::search::Search>(&["search"]),
     row::<image::save::Save>(&["save", "image save"]),
     row::<container::start::Start>(&["start", "container start"]),
     row::<container::stats::Stats>(&["stats", "container stats"]),
@@ -86,6 +87,12 @@ pub const COMMANDS: &[Row] = &[
     row::<image::prune::Prune>(&["image prune"]),
     row::<system::df::DiskUse>(&["system df"]),
     row::<system::prune::Prune>(&["system prune"]),
+    row::<image::copy::Copy>(&["image copy"]),
+    row::<manifest::annotate::Annotate>(&["manifest annotate"]),
+    row::<manifest::create::Create>(&["manifest create"]),
+    row::<manifest::inspect::Inspect>(&["manifest inspect"]),
+    row::<manifest::push::Push>(&["manifest push"]),
+    row::<manifest::rm::Remove>(&["manifest rm"]),
     row::<completion::Completion>(&["completion"]),
     row::<context::create::Create>(&["context create"]),
     row::<context::export::Export>(&["context export"]),
@@ -116,6 +123,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("container", "Work with containers"),
     ("context", "Work with named engines"),
     ("image", "Work with images"),
+    ("manifest", "Work with lists of manifests"),
     ("network", "Work with networks"),
     ("system", "Work with the engine"),
     ("volume", "Work with volumes"),

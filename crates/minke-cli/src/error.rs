@@ -56,6 +56,12 @@ pub struct Usage {
     pub hint: Option<String>,
 }
 
+impl From<minke_registry::client::Error> for Failure {
+    fn from(error: minke_registry::client::Error) -> Self {
+        Self::Error(error.into())
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Error(error)

@@ -17,6 +17,7 @@ pub mod exit;
 pub mod format;
 pub mod globals;
 pub mod grammar;
+mod registries;
 pub mod session;
 
 mod attached;

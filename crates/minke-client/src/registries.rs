@@ -1,8 +1,8 @@
 //! The endpoints that make the engine speak with a registry.
 
-use minke_api::Operation::{DistributionInspect, ImageCreate, ImagePush, SystemAuth};
+use minke_api::Operation::{DistributionInspect, ImageCreate, ImagePush, ImageSearch, SystemAuth};
 use minke_api::image::ImageCreateQuery;
-use minke_api::registry::{self, AuthConfig, AuthResponse, ImagePushQuery};
+use minke_api::registry::{self, AuthConfig, AuthResponse, ImagePushQuery, ImageSearchQuery, SearchResult};
 use minke_api::stream::ProgressMessage;
 use minke_model::Result;
 
@@ -33,6 +33,18 @@ impl Client {
         auth: &AuthConfig,
     ) -> Result<JsonLines<ProgressMessage>> {
         Ok(JsonLines::new(self.call(ImagePush, name).query(query).registry_auth(auth).chunks().await?))
+    }
+
+    /// Searches a registry.
+    ///
+    /// # Errors
+    /// What the registry refuses, a limit or a filter that is none.
+    pub async fn image_search(
+        &self,
+        query: &ImageSearchQuery,
+        auth: &AuthConfig,
+    ) -> Result<Vec<SearchResult>> {
+        self.call(ImageSearch, "").query(query).registry_auth(auth).value().await
     }
 
     /// Has credentials tried at their registry.

@@ -68,6 +68,11 @@ impl Engine {
         if query.shared_size {
             self.shared.share_sizes(&mut found);
         }
+        if query.manifests {
+            for (image, row) in images.iter().zip(&mut found) {
+                (row.descriptor, row.manifests) = self.shared.manifests_of(image, &used);
+            }
+        }
         Ok(found)
     }
 
@@ -152,8 +157,8 @@ impl Engine {
     /// `GET /images/get`, `GET /images/{name}/get` (then `names` has that one): an archive.
     pub async fn image_save(&self, query: &ImageSaveQuery) -> Result<ProgressStream> {
         let names = query.names.clone();
-        self.shared.store.check_save(&names)?;
         let platform = one_platform(&query.platforms)?;
+        self.shared.store.check_save(&names, platform.as_ref())?;
         let shared = self.shared.clone();
         let (sender, receiver) = mpsc::channel(8);
         tokio::task::spawn_blocking(move || {

@@ -17,6 +17,7 @@ mod exec;
 mod host;
 mod image;
 mod log;
+mod manifests;
 pub mod network;
 mod options;
 mod pattern;

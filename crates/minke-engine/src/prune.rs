@@ -135,6 +135,7 @@ impl Shared {
         let beside = self.store.images_beside();
         let parents: HashSet<Digest> = images.iter().filter_map(|image| image.parent.clone()).collect();
         let broken_off = self.store.release_all()?;
+        self.distribution.forget_uploads()?;
         let mut deleted = Vec::new();
         for image in images {
             let is_inner = image.is_dangling() && parents.contains(&image.id);

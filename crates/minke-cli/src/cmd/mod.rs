@@ -4,6 +4,7 @@ pub mod completion;
 pub mod container;
 pub mod context;
 pub mod image;
+pub mod manifest;
 pub mod network;
 pub mod prune;
 pub mod registry;

@@ -2,7 +2,7 @@
 
 use minke_e2e::registry::{DockerRegistry, Packing, Registry};
 use minke_e2e::rootfs::busybox_tar;
-use minke_e2e::{Rig, case, escape, once};
+use minke_e2e::{Client, Rig, case, escape, once};
 
 fn digests(rig: &Rig, name: &str) -> Vec<String> {
     let answer = rig.get(&format!("/images/{}/json", escape(name)));
@@ -106,5 +106,38 @@ fn all_tags_go_and_what_is_not_there_is_said() {
             "An image does not exist locally with the tag: ",
         );
         assert_eq!(rig.ok(&format!("push -q {}", registry.name("all:1"))), registry.name("all:1"));
+    });
+}
+
+#[test]
+fn an_index_that_is_here_in_parts_is_pushed_where_the_rest_is_there_already() {
+    let from = Registry::start();
+    let layers = [(busybox_tar(), Packing::Gzip)];
+    let images = ["amd64", "arm64", "s390x"].map(|name| from.image_for("many", &layers, name, true));
+    let index = from.index("many", "1", &images.each_ref());
+    from.name_it("many", "s390x", &images[2].manifest);
+    Rig::run(Client::Minke, &[], |rig| {
+        let registry = DockerRegistry::start(&rig.scratch().join("registry"), "");
+        let (source, target) = (from.name("many:1"), registry.name("many:1"));
+        for name in ["amd64", "arm64"] {
+            rig.ok(&format!("pull -q --platform linux/{name} {source}"));
+        }
+        let tree = rig.ok("images --tree");
+        let rows: Vec<&str> = tree.lines().filter(|line| line.contains("─ linux/")).collect();
+        assert!(rows[0].starts_with("├─ linux/amd64") && !rows[0].contains(" 0B"), "{tree}");
+        assert!(rows[2].starts_with("└─ linux/s390x") && rows[2].contains(" 0B"), "{tree}");
+        assert_eq!(rows.len(), 3, "{tree}");
+        rig.ok(&format!("tag {source} {target}"));
+        rig.fails(&format!("push {target}"), 1, &format!("missing content: {}", images[2].manifest));
+        rig.ok(&format!("image copy -q {} {}", from.name("many:s390x"), registry.name("many:s390x")));
+        rig.ok(&format!("push {target}"));
+        assert_eq!(registry.manifest("many", "1").0, index);
+        // One platform of it in an archive.
+        let archive = rig.scratch().join("arm64.tar");
+        rig.ok(&format!("save --platform linux/arm64 -o {} {source}", archive.display()));
+        rig.fails(&format!("save --platform linux/s390x {source}"), 1, "does not provide the platform");
+        rig.ok(&format!("rmi {source} {target}"));
+        rig.ok(&format!("load -i {}", archive.display()));
+        assert_eq!(rig.ok(&format!("images -q --no-trunc {source}")), images[1].config);
     });
 }

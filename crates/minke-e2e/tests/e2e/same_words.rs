@@ -115,7 +115,7 @@ fn the_docker_client_and_ours_say_the_same() {
 }
 
 /// The outcome of a line by a client that has a home of its own and no engine.
-fn at_home(client: Client, home: &std::path::Path, line: &str) -> Output {
+pub fn at_home(client: Client, home: &std::path::Path, line: &str) -> Output {
     let program = match client {
         Client::Minke => peers::minke(),
         Client::Docker => peers::docker().to_path_buf(),

@@ -8,15 +8,15 @@ use std::process::{Command, Output, Stdio};
 use minke_e2e::{Client, Rig, peers};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// Makes an authority, and certificates of it for the engine and a client, in the files that Docker names.
-fn write_certificates(folder: &Path) {
+/// Makes an authority, and certificates of it for who listens at `host` and for a client, in the files that Docker names.
+pub fn write_certificates(folder: &Path, host: &str) {
     fs::create_dir_all(folder).expect("a folder");
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority =
         CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
     fs::write(folder.join("ca.pem"), authority.pem()).expect("a file");
-    for (name, prefix) in [("127.0.0.1", "server-"), ("client", "")] {
+    for (name, prefix) in [(host, "server-"), ("client", "")] {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.into()]).expect("parameters");
         let certificate = params.signed_by(&key, &authority).expect("a certificate");
@@ -40,8 +40,8 @@ fn text(output: &Output) -> String {
 fn only_clients_with_a_certificate_of_the_authority_are_let_in() {
     let scratch = tempfile::tempdir().expect("a folder");
     let (own, strange) = (scratch.path().join("own"), scratch.path().join("strange"));
-    write_certificates(&own);
-    write_certificates(&strange);
+    write_certificates(&own, "127.0.0.1");
+    write_certificates(&strange, "127.0.0.1");
     let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let host = format!("tcp://{free}");
     let file = |folder: &Path, name: &str| folder.join(name).display().to_string();

@@ -12,14 +12,17 @@
 //! Must never hold a layer in memory, nor let a slow client hold up a transfer.
 
 mod access;
+mod bookmarks;
 mod fetch;
 mod outgoing;
 mod pull;
 mod push;
 mod report;
 mod resolve;
+mod search;
 mod transfer;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use minke_model::Result;
@@ -68,6 +71,7 @@ pub struct Distribution {
     downloads: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     unpacks: Arc<Semaphore>,
+    bookmarks: bookmarks::Bookmarks,
 }
 
 impl Distribution {
@@ -75,7 +79,7 @@ impl Distribution {
     ///
     /// # Errors
     /// An insecure registry that cannot be read.
-    pub fn new(options: &RegistryOptions) -> Result<Self> {
+    pub fn new(options: &RegistryOptions, data_root: &Path) -> Result<Self> {
         let insecure = options.insecure.iter().map(|text| Insecure::parse(text)).collect::<Result<_>>()?;
         let mirrors = options.mirrors.iter();
         let mut settings = Settings {
@@ -92,6 +96,12 @@ impl Distribution {
             downloads: Arc::new(Semaphore::new(options.max_downloads.max(1))),
             uploads: Arc::new(Semaphore::new(options.max_uploads.max(1))),
             unpacks: Arc::new(Semaphore::new(UNPACKS)),
+            bookmarks: bookmarks::Bookmarks::new(data_root.join("uploads")),
         })
+    }
+
+    /// Forgets the uploads that broke off.
+    pub fn forget_uploads(&self) -> Result<()> {
+        self.bookmarks.clear()
     }
 }

@@ -11,8 +11,8 @@ use futures_util::StreamExt as _;
 use minke_api::stream::{ProgressDetail, ProgressMessage};
 use minke_content::Follower;
 use minke_model::image::Descriptor;
-use minke_model::{Context as _, Error, Reference, Result};
-use minke_registry::client::{MountAnswer, Repository, UploadSource};
+use minke_model::{Context as _, Digest, Error, Reference, Result};
+use minke_registry::client::{Marked, MountAnswer, Repository, UploadSource};
 use minke_store::PushLayer;
 use tokio::sync::mpsc;
 
@@ -57,6 +57,26 @@ impl Outgoing<'_> {
             self.report.state(id, &format!("Mounted from {from}")).await;
             return Ok(blob.clone());
         }
+        self.whole(layer, blob).await?;
+        self.report.state(id, "Pushed").await;
+        Ok(blob.clone())
+    }
+
+    /// Sends content that is here.
+    async fn whole(&self, layer: &PushLayer, blob: &Descriptor) -> Result<()> {
+        // By the layer, not its content: what was sent while it was compressed is gone on with when it is there whole.
+        let bookmark = self.bookmark(&layer.diff_id);
+        let goes_on = bookmark.as_ref().is_some_and(|bookmark| bookmark.address().is_some());
+        match self.send(layer, blob, bookmark).await {
+            Err(error) if goes_on => {
+                tracing::debug!(%error, "an upload that broke off is begun anew");
+                self.send(layer, blob, self.bookmark(&layer.diff_id)).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send(&self, layer: &PushLayer, blob: &Descriptor, bookmark: Marked) -> Result<()> {
         let (content, digest) = (self.shared.store.content().clone(), blob.digest.clone());
         let open = Arc::new(move |from: u64| -> std::io::Result<Box<dyn Read + Send>> {
             use std::io::Seek as _;
@@ -67,10 +87,14 @@ impl Outgoing<'_> {
         let source = UploadSource::Reopenable { digest: blob.digest.clone(), size: blob.size, open };
         let sent = Arc::new(AtomicU64::new(0));
         let tell = sent.clone();
-        let upload = self.repository.upload(source, move |bytes| tell.store(bytes, Ordering::Relaxed));
-        self.watch(id, blob.size, &sent, upload).await?;
-        self.report.state(id, "Pushed").await;
-        Ok(blob.clone())
+        let tell = move |bytes| tell.store(bytes, Ordering::Relaxed);
+        let upload = self.repository.upload_on(source, bookmark, tell);
+        self.watch(layer.diff_id.short(), blob.size, &sent, upload).await?;
+        Ok(())
+    }
+
+    fn bookmark(&self, what: &Digest) -> Marked {
+        self.shared.distribution.bookmarks.of(&self.reference.name(), what)
     }
 
     /// The repository of the same registry that has given the layer away, if any has.
@@ -96,14 +120,24 @@ impl Outgoing<'_> {
             shared.store.compress_layer(&diff_id, ingest, &mut |bytes| tell.store(bytes, Ordering::Relaxed))
         });
         let total = self.shared.store.uncompressed_size(&layer.diff_id);
-        let upload = self.repository.upload(UploadSource::Stream(parts(follower)), |_| {});
-        let digest = self.watch(id, total, &read, upload).await;
+        // The same bytes each time: what broke off can be gone on with, though it is made anew.
+        let bookmark = self.bookmark(&layer.diff_id);
+        let goes_on = bookmark.as_ref().is_some_and(|bookmark| bookmark.address().is_some());
+        let upload = self.repository.upload_on(UploadSource::Stream(parts(follower)), bookmark, |_| {});
+        let sent = self.watch(id, total, &read, upload).await;
         let blob = compress.await.context("compressing a layer")??;
-        if digest? != blob.digest {
-            return Err(Error::system(format!(
-                "the registry has another layer than {} was sent",
-                blob.digest
-            )));
+        match sent {
+            Ok(digest) if digest == blob.digest => {}
+            Ok(_) => {
+                let words = format!("the registry has another layer than {} was sent", blob.digest);
+                return Err(Error::system(words));
+            }
+            // Unless another program has begun it, with another compressor.
+            Err(error) if goes_on => {
+                tracing::debug!(%error, "an upload that broke off is begun anew");
+                self.whole(layer, &blob).await?;
+            }
+            Err(error) => return Err(error),
         }
         self.report.state(id, "Pushed").await;
         Ok(blob)

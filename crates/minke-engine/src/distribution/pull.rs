@@ -82,10 +82,10 @@ enum Work {
 }
 
 /// Keeps the store from collecting; let go of on a thread that may block, as a collection may follow.
-struct Leased(Option<Lease>);
+pub(super) struct Leased(Option<Lease>);
 
 impl Leased {
-    fn take(shared: &Shared) -> Self {
+    pub(super) fn take(shared: &Shared) -> Self {
         Self(Some(shared.store.lease()))
     }
 }

@@ -11,15 +11,19 @@ use minke_model::image::Descriptor;
 use minke_model::{Context as _, Digest, Error, Platform, Reference, Result};
 use minke_registry::client::{Repository, TagOrDigest, UploadSource};
 use minke_store::{PushImage, PushLayer, PushPlan};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::outgoing::Outgoing;
+use super::pull::Leased;
 use super::report::Reporter;
 use crate::engine::Shared;
 use crate::{Engine, ProgressStream};
 
 /// Messages that wait for a client.
 const MESSAGES: usize = 64;
+/// What is said where an index is here in parts only.
+const MISSING: &str = "Note: You're trying to push a manifest list/index which references multiple platform specific manifests, but not all of them are available locally or available to the remote repository.\n\nMake sure you have all the referenced content and try again.\n\nYou can also push only a single platform specific manifest directly by specifying the platform you want to push with the --platform flag.";
 
 impl Engine {
     /// `POST /images/{name}/push`.
@@ -43,6 +47,7 @@ impl Engine {
             shared: self.shared.clone(),
             repository: self.repository(&reference, auth),
             platform: crate::image::platform(&query.platform)?,
+            lease: Leased::take(&self.shared),
         };
         let (sender, receiver) = mpsc::channel(MESSAGES);
         let report = Reporter(sender.clone());
@@ -71,6 +76,8 @@ struct Push {
     shared: Arc<Shared>,
     repository: Repository,
     platform: Option<Platform>,
+    #[expect(dead_code, reason = "held until the end: what is pushed stays as long as that takes")]
+    lease: Leased,
 }
 
 impl Push {
@@ -108,6 +115,7 @@ impl Push {
             top = Some((manifest, bytes, image.image.id.clone()));
         }
         let named = self.shared.store.resolve_reference(reference).map(|image| image.id.clone());
+        self.check_missing(&plan, report).await?;
         for (index, bytes) in &plan.indexes {
             self.put(&TagOrDigest::Digest(index.digest.clone()), index, bytes).await?;
             if let Some(image) = &named {
@@ -118,18 +126,39 @@ impl Push {
         let tag = reference.tag().unwrap_or_default();
         self.put(&TagOrDigest::Tag(tag.to_owned()), &manifest, &bytes).await?;
         if let Some(index) = &plan.incomplete {
-            let words =
-                "Not all platforms of the image are here: instead of the index, one manifest was pushed";
-            report.line(format!("{words}: {} -> {}", index.digest, manifest.digest)).await;
+            let note = json!({
+                "manifestPushedInsteadOfIndex": true,
+                "originalIndex": index,
+                "selectedManifest": manifest,
+            });
+            self.tell_aside(note, report).await;
         }
         self.record(reference, &image, &manifest, &bytes).await?;
         let size = i64::try_from(manifest.size).unwrap_or(i64::MAX);
         report.line(format!("{tag}: digest: {} size: {size}", manifest.digest)).await;
         let result = PushResult { tag: tag.to_owned(), digest: manifest.digest.to_string(), size };
-        let aux = serde_json::to_value(result).context("the result of a push")?;
-        let (aux, progress_detail) = (Some(aux), Some(ProgressDetail::NONE));
-        report.send(ProgressMessage { aux, progress_detail, ..ProgressMessage::default() }).await;
+        self.tell_aside(serde_json::to_value(result).context("the result of a push")?, report).await;
         self.shared.emit_reference_event("push", reference, &image);
+        Ok(())
+    }
+
+    /// What programs read beside the messages for people.
+    async fn tell_aside(&self, note: serde_json::Value, report: &Reporter) {
+        let (aux, progress_detail) = (Some(note), Some(ProgressDetail::NONE));
+        report.send(ProgressMessage { aux, progress_detail, ..ProgressMessage::default() }).await;
+    }
+
+    /// What an index names and is not here, the registry has, or the index cannot be pushed.
+    async fn check_missing(&self, plan: &PushPlan, report: &Reporter) -> Result<()> {
+        for child in &plan.missing {
+            if self.repository.head(&TagOrDigest::Digest(child.digest.clone())).await?.is_none() {
+                self.tell_aside(json!({"contentMissing": true, "desc": child}), report).await;
+                return Err(Error::not_found(format!(
+                    "missing content: {}: not found\n{MISSING}",
+                    child.digest
+                )));
+            }
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::place::{self, Place};
 use super::proxy;
 use super::send::{Call, Client, Payload};
 use super::settings::{Credentials, Settings};
-use super::url::encode;
+use super::url::{Origin, encode};
 use super::{BlobStream, Result};
 use crate::hash::Hasher;
 
@@ -149,6 +149,12 @@ impl Tour {
         self.places[self.at].clone()
     }
 
+    /// The place that has an address, if any has; else the current one.
+    pub(crate) fn place_of(&self, origin: &Origin) -> Place {
+        let there = self.places[self.at..].iter().find(|place| place.base.origin == *origin);
+        there.unwrap_or(&self.places[self.at]).clone()
+    }
+
     /// The current place has answered: the registry is not looked for again.
     pub(crate) fn settle(&self) {
         let place = &self.places[self.at];
@@ -199,6 +205,11 @@ impl Tour {
 }
 
 impl Repository {
+    /// The path below the registry.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The document that a tag or digest stands for, with its digest checked. Asks the mirrors, then the registry.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -18,6 +19,8 @@ pub(crate) struct HostFiles {
     authorities: Vec<PathBuf>,
     /// Certificate and key.
     shown: Option<(PathBuf, PathBuf)>,
+    /// When each file of the host's folders was changed, and its length.
+    stamps: Vec<(PathBuf, SystemTime, u64)>,
 }
 
 impl HostFiles {
@@ -33,6 +36,10 @@ impl HostFiles {
             let Ok(entries) = std::fs::read_dir(&folder) else { continue };
             let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
             paths.sort();
+            files.stamps.extend(paths.iter().filter_map(|path| {
+                let found = std::fs::metadata(path).ok()?;
+                Some((path.clone(), found.modified().ok()?, found.len()))
+            }));
             for path in &paths {
                 files.take(path, &paths)?;
             }
@@ -91,7 +98,7 @@ pub(crate) fn client_config(
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
     let builder = if !verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
     } else if files.authorities.is_empty() {
         builder.with_root_certificates(roots)
     } else {
@@ -126,22 +133,26 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
 
 /// The failure of a handshake, in Go's words.
 pub(crate) fn handshake_error(error: std::io::Error) -> Error {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let (kind, words) = match tls {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            (ErrorKind::Tls, "http: server gave HTTP response to HTTPS client".to_owned())
-        }
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            (ErrorKind::Tls, format!("tls: failed to verify certificate: x509: {}", why_not(why)))
-        }
-        Some(rustls::Error::AlertReceived(alert)) => {
-            (ErrorKind::Tls, format!("remote error: tls: {}", alert_words(*alert)))
-        }
-        Some(other) => (ErrorKind::Tls, format!("tls: {other}")),
+    let (kind, words) = match tls_words(&error) {
+        Some(words) => (ErrorKind::Tls, words),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => (ErrorKind::Network, "EOF".to_owned()),
         None => (ErrorKind::Network, super::transport::io_words(&error)),
     };
     Error::new(kind, words).with_source(error)
+}
+
+/// What TLS has against a connection, if it is TLS that has. A certificate of ours that is missing or wrong is only said
+/// after the handshake.
+pub(crate) fn tls_words(error: &std::io::Error) -> Option<String> {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    Some(match error {
+        rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".to_owned(),
+        rustls::Error::InvalidCertificate(why) => {
+            format!("tls: failed to verify certificate: x509: {}", why_not(why))
+        }
+        rustls::Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_words(*alert)),
+        other => format!("tls: {other}"),
+    })
 }
 
 fn why_not(error: &CertificateError) -> String {
@@ -179,11 +190,18 @@ fn alert_words(alert: rustls::AlertDescription) -> String {
     }
 }
 
-/// For registries that the configuration calls insecure.
+/// Takes every certificate, where somebody has said that none is to be checked; signatures still are.
 #[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
+pub struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AcceptAny {
+impl AnyCertificate {
+    /// With the algorithms of a provider.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self(provider)
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

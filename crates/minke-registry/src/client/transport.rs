@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use super::error::{Error, ErrorKind};
 use super::proxy::{self, Proxy};
 use super::settings::Settings;
+use super::tls::HostFiles;
 use super::url::Origin;
 use super::{Result, tls};
 
@@ -80,7 +81,8 @@ pub(crate) struct Connections {
 #[derive(Default)]
 struct State {
     idle: HashMap<Target, Vec<Connection>>,
-    configs: HashMap<Target, Arc<ClientConfig>>,
+    /// With the files that each was made of.
+    configs: HashMap<Target, (HostFiles, Arc<ClientConfig>)>,
     /// The system's authorities: some hundred KiB, for as long as there are connections.
     roots: Option<Arc<RootCertStore>>,
     last_use: Option<Instant>,
@@ -220,36 +222,37 @@ impl Connections {
         Ok(Box::new(connected.map_err(tls::handshake_error)?))
     }
 
-    /// The settings of TLS for a place; files are read at its first connection.
+    /// The settings of TLS for a place, made again where its files are others than those that they were made of.
     async fn config(self: &Arc<Self>, settings: &Settings, target: &Target) -> Result<Arc<ClientConfig>> {
-        let kept = {
+        let (kept, roots) = {
             let mut state = self.state();
             self.sweep_later(&mut state);
-            (state.configs.get(target).cloned(), state.roots.clone())
-        };
-        let roots = match kept {
-            (Some(config), _) => return Ok(config),
-            (None, roots) => roots,
+            (state.configs.remove(target), state.roots.clone())
         };
         let (folders, asked) = (settings.certs_dirs.clone(), target.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let files = tls::HostFiles::find(&folders, &asked.origin)?;
+            let files = HostFiles::find(&folders, &asked.origin)?;
+            if let Some((of, config)) = kept
+                && of == files
+            {
+                return Ok((files, config, roots));
+            }
             let roots = match roots {
                 Some(roots) => roots,
                 None if asked.verify => Arc::new(tls::system_roots()),
                 None => Arc::new(RootCertStore::empty()),
             };
             let config = tls::client_config(roots.clone(), &files, asked.verify)?;
-            Ok::<_, Error>((config, roots))
+            Ok::<_, Error>((files, config, asked.verify.then_some(roots)))
         });
-        let (config, roots) = made
+        let (files, config, roots) = made
             .await
             .map_err(|error| Error::new(ErrorKind::Local, "tls: no thread").with_source(error))??;
         let mut state = self.state();
-        if target.verify {
-            state.roots = Some(roots);
+        if roots.is_some() {
+            state.roots = roots;
         }
-        state.configs.insert(target.clone(), config.clone());
+        state.configs.insert(target.clone(), (files, config.clone()));
         Ok(config)
     }
 }
@@ -382,6 +385,9 @@ pub(crate) fn http_error(error: hyper::Error) -> Error {
             .with_source(error);
     }
     let inner = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    if let Some(words) = inner.and_then(tls::tls_words) {
+        return Error::new(ErrorKind::Tls, words).with_source(error);
+    }
     let words = match inner {
         Some(inner) => io_words(inner),
         None if error.is_incomplete_message() => "unexpected EOF".to_owned(),

@@ -15,6 +15,7 @@ use minke_model::Digest;
 
 use super::auth::Who;
 use super::body::Answer;
+use super::bookmark::Marked;
 use super::error::{Error, ErrorKind};
 use super::place::Place;
 use super::repository::{MountAnswer, Repository};
@@ -61,15 +62,17 @@ impl UploadSource {
 }
 
 /// An upload that the registry keeps.
-struct Session<'a> {
-    repository: &'a Repository,
-    place: Place,
+pub(super) struct Session<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) place: Place,
     /// Where its next part goes.
-    url: Url,
+    pub(super) url: Url,
     /// What the registry has of it.
-    offset: u64,
+    pub(super) offset: u64,
     /// Whether the registry wants all in the last request.
-    at_once: bool,
+    pub(super) at_once: bool,
+    /// Where it is remembered.
+    pub(super) bookmark: Marked,
 }
 
 impl Repository {
@@ -143,8 +146,22 @@ impl Repository {
         source: UploadSource,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Digest> {
+        self.upload_on(source, None, progress).await
+    }
+
+    /// As [`Self::upload`], going on with the upload that `bookmark` remembers, and remembering where it goes there. A stream has
+    /// to give the same bytes as that time; should they be others, the registry refuses, and nothing is remembered any more.
+    pub async fn upload_on(
+        &self,
+        source: UploadSource,
+        bookmark: Marked,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Digest> {
         let progress: Progress = Arc::new(progress);
-        let mut session = self.begin().await?;
+        let mut session = match self.resume(&bookmark).await {
+            Some(session) => session,
+            None => self.begin().await?.remembered(bookmark),
+        };
         match source {
             UploadSource::Reopenable { digest, size, open } => {
                 let whole = Whole { digest, size, open, progress };
@@ -165,7 +182,14 @@ impl Repository {
                     tour.settle();
                     let url = self.check_location(&place, location(&answer)?)?;
                     answer.body.discard().await;
-                    return Ok(Session { repository: self, place, url, offset: 0, at_once: false });
+                    return Ok(Session {
+                        repository: self,
+                        place,
+                        url,
+                        offset: 0,
+                        at_once: false,
+                        bookmark: None,
+                    });
                 }
                 Err(error) => tour.next(error).await?,
             }
@@ -173,7 +197,7 @@ impl Repository {
     }
 
     /// An upload may go on at another place, but not in clear text where it began in TLS.
-    fn check_location(&self, place: &Place, url: Url) -> Result<Url> {
+    pub(super) fn check_location(&self, place: &Place, url: Url) -> Result<Url> {
         let settings = self.registry.client.settings();
         if place.base.origin.secure && !url.origin.secure && url.origin.host == place.base.origin.host {
             // What stands behind a proxy that ends TLS often knows no better.
@@ -197,6 +221,19 @@ struct Whole {
 }
 
 impl Session<'_> {
+    fn remembered(mut self, bookmark: Marked) -> Self {
+        self.bookmark = bookmark;
+        self.remember();
+        self
+    }
+
+    /// Writes down where the upload goes on.
+    fn remember(&self) {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.keep(Some(&self.url.to_string()));
+        }
+    }
+
     fn limits(&self) -> Limits {
         self.repository.registry.client.settings().limits.clone()
     }
@@ -206,7 +243,7 @@ impl Session<'_> {
     }
 
     /// Sends a part of the upload; elsewhere than at the registry without a credential.
-    async fn send(&self, call: Call) -> Result<Answer> {
+    pub(super) async fn send(&self, call: Call) -> Result<Answer> {
         let client = &self.repository.registry.client;
         if call.url.origin == self.place.base.origin {
             return client.send(&self.place, &self.who(), call).await;
@@ -228,8 +265,7 @@ impl Session<'_> {
             if !self.at_once && refuses_parts(&error) {
                 // Not of the kind that takes parts: all goes into the last request, of a new upload.
                 self.at_once = true;
-                let begun = self.repository.begin().await?;
-                (self.url, self.offset) = (begun.url, 0);
+                self.begin_anew().await?;
                 continue;
             }
             failures += 1;
@@ -257,7 +293,14 @@ impl Session<'_> {
             let length = HeaderValue::try_from(whole.size.to_string()).expect("digits");
             call.headers.insert(CONTENT_LENGTH, length);
             self.send(call).await?.body.discard().await;
+            if let Some(bookmark) = &self.bookmark {
+                bookmark.keep(None);
+            }
             return Ok(());
+        }
+        if self.offset > whole.size {
+            // What was remembered is another one's.
+            self.begin_anew().await?;
         }
         if self.offset < whole.size {
             let left = whole.size - self.offset;
@@ -281,13 +324,17 @@ impl Session<'_> {
         let mut hasher = Hasher::sha256();
         let mut buffer = BytesMut::new();
         let mut ended = false;
+        // What the registry has of an earlier time is made again, and not sent again.
+        let mut skip = self.offset;
         while !ended {
             while !ended && buffer.len() < limits.chunk_bytes {
                 match chunks.next().await {
                     Some(bytes) => {
-                        let bytes = bytes.map_err(source_failed)?;
+                        let mut bytes = bytes.map_err(source_failed)?;
                         hasher.update(&bytes);
-                        buffer.extend_from_slice(&bytes);
+                        let known = skip.min(bytes.len() as u64);
+                        skip -= known;
+                        buffer.extend_from_slice(&bytes.split_off(known as usize));
                     }
                     None => ended = true,
                 }
@@ -297,8 +344,19 @@ impl Session<'_> {
             }
         }
         let digest = hasher.digest();
+        if skip > 0 {
+            return Err(self.other_bytes());
+        }
         self.complete(&digest).await?;
         Ok(digest)
+    }
+
+    /// The registry has more of the upload than there is.
+    fn other_bytes(&self) -> Error {
+        if let Some(bookmark) = &self.bookmark {
+            bookmark.keep(None);
+        }
+        Error::invalid("the registry has other bytes of an upload that broke off")
     }
 
     async fn send_chunk(&mut self, chunk: Bytes, progress: &Progress) -> Result<()> {
@@ -350,6 +408,7 @@ impl Session<'_> {
     async fn take_note(&mut self, answer: Answer, sent: u64) -> Result<()> {
         if answer.header(LOCATION.as_str()).is_some() {
             self.url = self.repository.check_location(&self.place, location(&answer)?)?;
+            self.remember();
         }
         let range = answer.header(RANGE.as_str()).map(range_end);
         answer.body.discard().await;
@@ -372,6 +431,7 @@ impl Session<'_> {
                     let offset = answer.header(RANGE.as_str()).and_then(range_end).unwrap_or(0);
                     if answer.header(LOCATION.as_str()).is_some() {
                         self.url = self.repository.check_location(&self.place, location(&answer)?)?;
+                        self.remember();
                     }
                     answer.body.discard().await;
                     self.offset = offset;
@@ -382,15 +442,27 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
+        self.begin_anew().await
+    }
+
+    async fn begin_anew(&mut self) -> Result<()> {
         let begun = self.repository.begin().await?;
         (self.url, self.offset) = (begun.url, 0);
+        self.remember();
         Ok(())
     }
 
     /// Says that all is there, and what it should be.
     async fn complete(&mut self, digest: &Digest) -> Result<()> {
         let url = self.url.clone().with("digest", digest.as_str());
-        let answer = self.send(Call::new(Method::PUT, url)).await?;
+        let answer = self.send(Call::new(Method::PUT, url)).await;
+        // Done, or refused: in neither case is there anything to go on with.
+        if answer.as_ref().map_or_else(|error| !error.is_passing(), |_| true)
+            && let Some(bookmark) = &self.bookmark
+        {
+            bookmark.keep(None);
+        }
+        let answer = answer?;
         let stored = answer.header("docker-content-digest").map(str::to_owned);
         answer.body.discard().await;
         match stored {
@@ -417,14 +489,14 @@ fn is_lost(error: &Error) -> bool {
 }
 
 /// Where an upload goes on.
-fn location(answer: &Answer) -> Result<Url> {
+pub(super) fn location(answer: &Answer) -> Result<Url> {
     let location = answer.header(LOCATION.as_str());
     let url = location.and_then(|location| answer.url.join(location));
     url.ok_or_else(|| Error::invalid("the registry names no place for an upload"))
 }
 
 /// The number of bytes of `0-9`: 10. Nothing is `0-0`, as one byte is.
-fn range_end(text: &str) -> Option<u64> {
+pub(super) fn range_end(text: &str) -> Option<u64> {
     let (first, last) = text.trim().trim_start_matches("bytes=").split_once('-')?;
     let last: u64 = last.trim().parse().ok()?;
     (first.trim() == "0").then_some(if last == 0 { 0 } else { last + 1 })

@@ -115,6 +115,7 @@ async fn dispatch(request: Request) -> Result<Response> {
         Operation::SystemEvents => system::events(&request),
         Operation::SystemDataUsage => system::disk_usage(&request).await,
         Operation::SystemAuth => registry::auth(request).await,
+        Operation::ImageSearch => registry::search(&request).await,
         Operation::DistributionInspect => registry::inspect(&request).await,
         Operation::BuildPrune => system::prune_build_cache(&request),
         Operation::ContainerList => container::list(&request).await,

@@ -6,6 +6,7 @@ pub(crate) mod commit;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod load;
+pub(crate) mod manifests;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;

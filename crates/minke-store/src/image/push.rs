@@ -44,19 +44,21 @@ pub struct PushImage {
 }
 
 /// What is pushed under one name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PushPlan {
     /// The images, one for each platform.
     pub images: Vec<PushImage>,
     /// The indexes above them, inner ones first; none where one image is pushed alone.
     pub indexes: Vec<(Descriptor, Vec<u8>)>,
-    /// The index that could not be pushed, because not all its platforms are here.
+    /// What the indexes name and is not here: the registry has to have it.
+    pub missing: Vec<Descriptor>,
+    /// The index that is not pushed, because only one of its platforms is here.
     pub incomplete: Option<Descriptor>,
 }
 
 impl Store {
-    /// Decides what a push of `reference` sends: all of an index whose images are all here, else one image, this host's or that
-    /// of `platform`.
+    /// Decides what a push of `reference` sends: all that is here of an index; one image where it is the only one of an index that
+    /// is here, or that of `platform`.
     pub fn plan_push(&self, reference: &Reference, platform: Option<&Platform>) -> Result<PushPlan> {
         let familiar = reference.familiar();
         let target = self
@@ -64,38 +66,44 @@ impl Store {
             .ok_or_else(|| Error::not_found(format!("tag does not exist: {}", reference.familiar())))?;
         let mut incomplete = None;
         if media_type::is_index(&target.media_type) && platform.is_none() {
-            let mut plan = PushPlan { images: Vec::new(), indexes: Vec::new(), incomplete: None };
-            if self.plan_index(&target, &mut plan, 0)? {
+            let mut plan = PushPlan::default();
+            self.plan_index(&target, &mut plan, 0)?;
+            if plan.missing.is_empty() || plan.images.len() > 1 {
                 return Ok(plan);
             }
             incomplete = Some(target);
         }
         let image = self.image_for(&familiar, platform)?;
-        Ok(PushPlan { images: vec![self.plan_image_push(image)?], indexes: Vec::new(), incomplete })
+        Ok(PushPlan { images: vec![self.plan_image_push(image)?], incomplete, ..PushPlan::default() })
     }
 
-    /// Whether all of an index is here; then it is in the plan.
-    fn plan_index(&self, target: &Descriptor, plan: &mut PushPlan, depth: usize) -> Result<bool> {
-        let Ok(bytes) = self.inner.content.read(&target.digest, self.inner.limits.document_bytes) else {
-            return Ok(false);
+    /// Puts an index and what is here of it into the plan, and names what is not.
+    fn plan_index(&self, target: &Descriptor, plan: &mut PushPlan, depth: usize) -> Result<()> {
+        let read = self.inner.content.read(&target.digest, self.inner.limits.document_bytes).ok();
+        let parsed = read.and_then(|bytes| Some((serde_json::from_slice::<Index>(&bytes).ok()?, bytes)));
+        let Some((index, bytes)) = parsed.filter(|_| depth <= MAX_NESTING) else {
+            plan.missing.push(target.clone());
+            return Ok(());
         };
-        let Ok(index) = serde_json::from_slice::<Index>(&bytes) else { return Ok(false) };
         for child in &index.manifests {
             if media_type::is_index(&child.media_type) {
-                if depth >= MAX_NESTING || !self.plan_index(child, plan, depth + 1)? {
-                    return Ok(false);
-                }
+                self.plan_index(child, plan, depth + 1)?;
                 continue;
             }
-            let Some(image) = self.images_of(child).into_iter().next() else { return Ok(false) };
-            let planned = self.plan_image_push(image)?;
-            if planned.manifest.as_ref().is_none_or(|(manifest, _)| manifest.digest != child.digest) {
-                return Ok(false);
+            let planned = match self.images_of(child).into_iter().next() {
+                Some(image) => Some(self.plan_image_push(image)?),
+                None => None,
+            };
+            let is_it = |planned: &PushImage| {
+                planned.manifest.as_ref().is_some_and(|(manifest, _)| manifest.digest == child.digest)
+            };
+            match planned.filter(is_it) {
+                Some(planned) => plan.images.push(planned),
+                None => plan.missing.push(child.clone()),
             }
-            plan.images.push(planned);
         }
         plan.indexes.push((target.clone(), bytes));
-        Ok(true)
+        Ok(())
     }
 
     fn plan_image_push(&self, image: Arc<Image>) -> Result<PushImage> {

@@ -54,25 +54,39 @@ impl Store {
         Ok(images.iter().map(event).collect())
     }
 
-    /// Checks that every name stands for something.
+    /// Checks that every name stands for something, for the platform too.
     ///
     /// # Errors
     /// As [`Store::save`], before its first byte.
-    pub fn check_save(&self, names: &[String]) -> Result<()> {
-        names.iter().try_for_each(|name| self.named_by(name).map(|_| ()))
+    pub fn check_save(&self, names: &[String], platform: Option<&Platform>) -> Result<()> {
+        self.chosen(names, platform).map(drop)
     }
 
     fn plan_save(&self, names: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
+        let images = self.chosen(names, platform)?;
+        images.into_iter().map(|(image, names)| self.plan_saved(image, names)).collect()
+    }
+
+    /// The images that are meant, with the names that each is to have.
+    fn chosen(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+    ) -> Result<Vec<(Arc<Image>, Vec<Reference>)>> {
         let mut images: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {
             for (image, reference) in self.named_by(name)? {
-                if let Some(platform) = platform
-                    && platform.rank(&image.config.platform()).is_none()
-                {
-                    return Err(Error::not_found(format!(
-                        "image {name} does not provide the platform {platform}"
-                    )));
-                }
+                let image = match platform {
+                    None => image,
+                    // Another one of the name's index may be for it.
+                    Some(platform) => {
+                        let known = reference.as_ref().map_or_else(|| name.clone(), Reference::canonical);
+                        self.image_for(&known, Some(platform)).map_err(|error| {
+                            let words = format!("image {name} does not provide the platform {platform}");
+                            Error::not_found(words).with_source(error)
+                        })?
+                    }
+                };
                 let names = match images.iter_mut().find(|(other, _)| other.id == image.id) {
                     Some((_, names)) => names,
                     None => {
@@ -83,7 +97,7 @@ impl Store {
                 names.extend(reference.filter(|reference| !names.contains(reference)));
             }
         }
-        images.into_iter().map(|(image, names)| self.plan_saved(image, names)).collect()
+        Ok(images)
     }
 
     /// The images that one argument of `save` stands for, with the name that each is to have.

@@ -4,6 +4,7 @@ use clap::Args;
 use minke_api::image::{ImageListQuery, ImageSummary};
 use minke_model::size;
 
+use super::tree;
 use crate::cmd::{filters, parse_filter};
 use crate::error::Outcome;
 use crate::exit;
@@ -67,15 +68,20 @@ pub struct Images {
     /// Print ids only
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// List the platforms of each image below it
+    #[arg(long)]
+    tree: bool,
 }
 
 impl Verb for Images {
     const SUMMARY: &'static str = "List images";
     const USAGE: &'static str = "[OPTIONS] [REPOSITORY[:TAG]]";
     const ARITY: Arity = Arity::AtMost(1);
-    const NOT_OFFERED: &'static [(&'static str, &'static str)] = &[("--tree", "")];
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
+        if self.tree {
+            return self.tree(arguments.first(), session).await;
+        }
         let kind = if self.digests { &WITH_DIGESTS } else { &KIND };
         let asked = match self.format.as_str() {
             "raw" if self.quiet => "image_id: {{.ID}}",
@@ -84,15 +90,29 @@ impl Verb for Images {
             other => other,
         };
         let format = Format::choose(kind, asked, &session.config.images_format, self.quiet);
-        let mut wanted = filters(&self.filter);
-        if let Some(reference) = arguments.first() {
-            wanted.add("reference", reference);
-        }
-        let query = ImageListQuery { all: self.all, filters: wanted, ..ImageListQuery::default() };
+        let query = self.query(arguments.first());
         let images = session.client().await?.image_list(&query).await?;
         let by_digest = self.digests || format.uses("Digest");
         let rows = images.iter().flat_map(|image| describe(image, !self.no_trunc, by_digest)).collect();
         session.print(format.render(kind, rows)?)?;
+        Ok(exit::SUCCESS)
+    }
+}
+
+impl Images {
+    fn query(&self, reference: Option<&String>) -> ImageListQuery {
+        let mut wanted = filters(&self.filter);
+        if let Some(reference) = reference {
+            wanted.add("reference", reference);
+        }
+        ImageListQuery { all: self.all, filters: wanted, ..ImageListQuery::default() }
+    }
+
+    async fn tree(&self, reference: Option<&String>, session: &Session) -> Outcome {
+        tree::check(self.quiet, self.no_trunc, self.digests, &self.format)?;
+        let query = ImageListQuery { manifests: true, ..self.query(reference) };
+        let images = session.client().await?.image_list(&query).await?;
+        session.print(tree::render(&images))?;
         Ok(exit::SUCCESS)
     }
 }

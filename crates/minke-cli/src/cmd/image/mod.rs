@@ -1,5 +1,6 @@
 //! Commands about images.
 
+pub mod copy;
 pub mod history;
 pub mod import;
 pub mod inspect;
@@ -13,6 +14,7 @@ pub mod rm;
 pub mod save;
 pub mod tag;
 pub mod transfer;
+pub mod tree;
 
 use bytes::Bytes;
 use minke_client::Upload;

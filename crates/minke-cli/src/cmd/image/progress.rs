@@ -47,8 +47,10 @@ pub async fn follow(
         Out::Nowhere => None,
     };
     let mut screen = Screen { columns, rows: HashMap::new() };
+    let mut notes = Vec::new();
     while let Some(message) = messages.next().await? {
         fail(&message)?;
+        notes.extend(message.aux.as_ref().and_then(note));
         let text = screen.draw(&message);
         match out {
             Out::Output if !text.is_empty() => session.print(text)?,
@@ -56,7 +58,21 @@ pub async fn follow(
             _ => {}
         }
     }
+    for note in notes.iter().filter(|_| out == Out::Output) {
+        session.print(note)?;
+    }
     Ok(())
+}
+
+/// What is said at the end of what a push did otherwise than it was asked.
+fn note(aux: &serde_json::Value) -> Option<String> {
+    let digest = |of: &str| aux[of]["digest"].as_str().unwrap_or_default().to_owned();
+    aux["manifestPushedInsteadOfIndex"].as_bool().filter(|is| *is)?;
+    Some(format!(
+        "\nNot all platforms of the image are here: instead of the index, one manifest was pushed\n{} -> {}\n",
+        digest("originalIndex"),
+        digest("selectedManifest")
+    ))
 }
 
 fn fail(message: &ProgressMessage) -> Result<(), Failure> {
