@@ -1,11 +1,13 @@
 //! The firewall of an engine: tables of its own, a fixed frame with sets, and the elements of what is wanted. It never touches
 //! what isn't its own; what stands in its tables and isn't wanted is removed.
 
+mod connections;
 pub mod frame;
 mod keep;
 mod tables;
 mod wanted;
 
+pub use connections::{Connections, Forget};
 pub use keep::Keeper;
 pub use tables::{Firewall, Settings};
 pub use wanted::{Families, LinkRule, NetworkRules, PublishedRule, Wanted};

@@ -8,9 +8,9 @@ use minke_sys::Errno;
 use minke_sys::netlink::Refusal;
 
 use super::frame;
-use super::wanted::{Elements, Wanted, frame_elements, packet_elements};
+use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
-use crate::nft::{Changes, Data, Nft, Table};
+use crate::nft::{Changes, Data, Nft, Table, number};
 
 /// How the firewall is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,24 @@ impl Firewall {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
         self.put(&wanted)
+    }
+
+    /// Returns for which families the tables that are there say that nothing else is forwarded: what an engine that starts
+    /// again can't see by the settings any more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forwards_nothing_else(&self) -> Result<Families> {
+        let mut families = Families::default();
+        let found = match self.nft.elements(&self.tables[0].table, &frame::OTHERS) {
+            Err(refusal) if is_lacking(&refusal) => None,
+            other => other.context("failed to read the firewall's tables")?,
+        };
+        for element in found.unwrap_or_default() {
+            families.v4 |= element.key.first() == Some(&number::IPV4);
+            families.v6 |= element.key.first() == Some(&number::IPV6);
+        }
+        Ok(families)
     }
 
     /// Removes the tables.

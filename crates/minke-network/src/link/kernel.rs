@@ -27,7 +27,7 @@ use crate::engine::Names;
 pub struct Kernel {
     names: Names,
     route: Socket,
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Indexes of bridges and parents.
     indexes: Mutex<HashMap<String, u32>>,
 }
@@ -407,7 +407,7 @@ impl Kernel {
         one_link(&self.route, name).with_context(|| format!("failed to look up interface {name}"))
     }
 
-    fn links(&self) -> Result<Vec<FoundLink>> {
+    pub(super) fn links(&self) -> Result<Vec<FoundLink>> {
         let mut links = Vec::new();
         let cell = std::cell::RefCell::new(&mut links);
         self.dump(

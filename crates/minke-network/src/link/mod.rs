@@ -2,6 +2,7 @@
 //! can be printed; `kernel` makes them so, by netlink.
 
 pub mod address;
+mod forwarding;
 mod found;
 mod kernel;
 mod message;

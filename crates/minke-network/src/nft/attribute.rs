@@ -20,7 +20,7 @@ const NESTED: u16 = 1 << 15;
 const HEADER: usize = 4;
 
 /// Appends an attribute.
-pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     pad(bytes);
     bytes.extend_from_slice(&((HEADER + value.len()) as u16).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -36,7 +36,7 @@ pub(super) fn put_nested(bytes: &mut Vec<u8>, kind: u16, write: impl FnOnce(&mut
 }
 
 /// The attributes in a message, or in another.
-pub(super) fn all(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn all(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.get(..HEADER)?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));

@@ -1,7 +1,7 @@
 //! nftables as values: tables with sets, chains and rules, encoded as netlink's messages; and elements of sets, written and
 //! read. It knows how a rule is said, not which ones there are: that is `firewall`'s and netd's.
 
-mod attribute;
+pub(crate) mod attribute;
 mod encode;
 mod expression;
 mod read;

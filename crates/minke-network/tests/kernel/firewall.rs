@@ -133,12 +133,8 @@ fn a_container_reaches_published_ports_of_its_own_network_and_itself() {
 
 #[test]
 fn the_same_where_bridges_are_filtered() {
-    let host_setting = |scene: &Scene| {
-        scene.host.set("bridge/bridge-nf-call-iptables", "1");
-        scene.host.set("bridge/bridge-nf-call-ip6tables", "1");
-    };
     let scene = Scene::new(&[], false);
-    host_setting(&scene);
+    scene.host.filter_bridges(true);
     // Interfaces that are connected from now on turn packets round.
     let server = scene.host.guest(&scene.first, &["10.0.0.4/24", "fd00::4/64"]);
     serve(&server.namespace, "[::]:80");
@@ -183,10 +179,9 @@ fn an_internal_network_has_no_way_out_and_none_in() {
 
 #[test]
 fn without_icc_containers_of_a_network_are_kept_apart_but_for_links() {
-    for filtered in ["0", "1"] {
+    for filtered in [false, true] {
         let mut scene = Scene::new(&[("com.docker.network.bridge.enable_icc", "false")], false);
-        scene.host.set("bridge/bridge-nf-call-iptables", filtered);
-        scene.host.set("bridge/bridge-nf-call-ip6tables", filtered);
+        scene.host.filter_bridges(filtered);
         let other = scene.host.guest(&scene.first, &["10.0.0.3/24", "fd00::3/64"]);
         scene.wanted.closed_ports = scene.host.kernel.found().unwrap().host_ends.into_keys().collect();
         scene.firewall.apply(&scene.wanted).unwrap();

@@ -2,5 +2,7 @@
 //! Needs root, and fails without.
 
 mod firewall;
+mod forwarding;
 mod links;
+mod parents;
 mod place;

@@ -58,7 +58,9 @@ impl Host {
         let names = Names::of(Path::new("/run/minke-test"));
         let namespace = namespace();
         let kernel = namespace.run(|| Kernel::open(&names)).unwrap().unwrap();
-        Self { namespace, kernel, names }
+        let host = Self { namespace, kernel, names };
+        host.filter_bridges(false);
+        host
     }
 
     /// A host that forwards packets.
@@ -67,6 +69,13 @@ impl Host {
         host.set("ipv4/ip_forward", "1");
         host.set("ipv6/conf/all/forwarding", "1");
         host
+    }
+
+    /// Whether packets on bridges pass the packet filter; a kernel without that never does it, and each test holds there too.
+    pub fn filter_bridges(&self, on: bool) {
+        let on = if on { "1" } else { "0" };
+        let write = |name: &str| drop(std::fs::write(format!("/proc/sys/net/bridge/{name}"), on));
+        self.namespace.run(|| ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"].map(write)).unwrap();
     }
 
     /// Writes one of the host's settings, by its path below `/proc/sys/net`.
@@ -92,6 +101,17 @@ impl Host {
         let plan = plan_endpoint(network, &interface, &self.names, None).unwrap().unwrap();
         self.kernel.attach(&plan, &namespace).unwrap();
         Guest { namespace, plan }
+    }
+
+    /// Makes a device of the host that is connected to a bridge made by [`Host::neighbour`], as a card is to a switch.
+    pub fn parent_on(&self, switch: &str, name: &str) -> String {
+        let network = network(switch, &[("com.docker.network.bridge.name", switch)], &[]);
+        let interface = interface(&network, name, &[]);
+        let others = Names::of(Path::new("/run/somebody-else"));
+        let kernel = self.namespace.run(|| Kernel::open(&others)).unwrap().unwrap();
+        let plan = plan_endpoint(&network, &interface, &others, None).unwrap().unwrap();
+        kernel.attach(&plan, &self.namespace).unwrap();
+        name.to_string()
     }
 
     /// Makes a neighbour, a namespace connected by a pair of interfaces: `eth0` there, `name` here.
