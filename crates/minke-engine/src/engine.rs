@@ -110,6 +110,7 @@ impl Engine {
         };
         let shared = tokio::task::spawn_blocking(open).await.context("starting the engine")??;
         let shared = Arc::new(shared);
+        shared.netd.wake();
         reconcile::all(&shared).await?;
         Ok(Self { shared })
     }

@@ -104,12 +104,23 @@ impl Wanted {
             _ => Need::None,
         }
     }
+
+    /// The changes up to this one are served.
+    fn applied(&mut self, number: u64) {
+        while self.pending.front().is_some_and(|pending| pending.number <= number) {
+            let applied = self.pending.pop_front();
+            let _ = applied.map(|pending| pending.applied.send(()));
+        }
+    }
 }
+
+/// Something, and what it is.
+type Tagged = (Tag, OwnedFd);
 
 struct Pending {
     number: u64,
     change: Change,
-    given: Vec<(Tag, OwnedFd)>,
+    given: Vec<Tagged>,
     sent: bool,
     applied: oneshot::Sender<()>,
 }
@@ -231,7 +242,7 @@ async fn run(shared: Arc<Shared>) {
             }
             // Nothing to serve, and nobody who serves something.
             Ok(None) => {
-                shared.wanted().pending.clear_applied();
+                shared.wanted().applied(u64::MAX);
                 continue;
             }
             Err(error) => {
@@ -240,18 +251,6 @@ async fn run(shared: Arc<Shared>) {
         }
         tokio::time::sleep(rest).await;
         rest = (rest * 2).min(longest);
-    }
-}
-
-trait ClearApplied {
-    fn clear_applied(&mut self);
-}
-
-impl ClearApplied for VecDeque<Pending> {
-    fn clear_applied(&mut self) {
-        for pending in self.drain(..) {
-            let _ = pending.applied.send(());
-        }
     }
 }
 
@@ -384,7 +383,7 @@ async fn converse(shared: &Shared, packets: &Packets, served: &mut bool) -> Resu
 }
 
 /// The first change that hasn't been sent.
-fn next(shared: &Shared) -> Option<(u64, Change, Vec<(Tag, OwnedFd)>)> {
+fn next(shared: &Shared) -> Option<(u64, Change, Vec<Tagged>)> {
     let mut wanted = shared.wanted();
     let pending = wanted.pending.iter_mut().find(|pending| !pending.sent)?;
     pending.sent = true;
@@ -397,7 +396,7 @@ async fn send(
     number: u64,
     whole: bool,
     change: Change,
-    given: &[(Tag, OwnedFd)],
+    given: &[Tagged],
 ) -> io::Result<()> {
     let given_now = given.iter().map(|(tag, fd)| (tag, fd.as_fd())).collect();
     packets.send_with(given_now, |given| Request::Change { number, whole, change, given }).await
@@ -407,11 +406,7 @@ async fn send(
 fn heed(shared: &Shared, reply: Option<Reply>) -> bool {
     match reply {
         Some(Reply::Done { number }) => {
-            let mut wanted = shared.wanted();
-            while wanted.pending.front().is_some_and(|pending| pending.number <= number) {
-                let applied = wanted.pending.pop_front();
-                let _ = applied.map(|pending| pending.applied.send(()));
-            }
+            shared.wanted().applied(number);
             true
         }
         Some(Reply::Trouble { text }) => {

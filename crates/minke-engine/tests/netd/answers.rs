@@ -39,6 +39,11 @@ fn names_are_answered() {
         let back = ask(&question("3.0.0.10.in-addr.arpa.", RecordType::PTR)).unwrap();
         assert!(matches!(&back.answers[0].data, RData::PTR(name) if name.to_ascii() == "db.front."));
     });
+    // A link is its own, in any case.
+    let mut sandbox = web.sandbox(&[]);
+    sandbox.resolver.as_mut().unwrap().links.insert("Store".into(), "db".into());
+    engine.change(sandboxes(vec![(&web, sandbox)]), Vec::new());
+    assert_eq!(web.resolve("stORE.").unwrap().len(), 1);
     // A name comes and another goes, without a new socket.
     let mut change = names(&[("new", &["new"], "10.0.0.4")]);
     change.named.insert("e-db".into(), None);
@@ -51,7 +56,10 @@ fn made_ahead() {
     let engine = Engine::start();
     let (namespace, sockets) = std::thread::spawn(|| {
         let namespace = minke_sys::link::enter_new_network().unwrap();
-        (namespace, minke_network::netd::resolver::prepare(true).unwrap())
+        let began = Instant::now();
+        let sockets = minke_network::netd::resolver::prepare(true).unwrap();
+        println!("the resolver's sockets and redirect: made in {:?}", began.elapsed());
+        (namespace, sockets)
     })
     .join()
     .unwrap();

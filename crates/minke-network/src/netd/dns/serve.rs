@@ -48,7 +48,7 @@ impl Room {
     /// Makes one; without a namespace everybody outside is asked from the host's.
     pub fn new(resolver: Resolver, names: Names, namespace: Option<Rc<Namespace>>) -> Self {
         Self {
-            resolver: RefCell::new(resolver),
+            resolver: RefCell::new(folded(resolver)),
             names,
             namespace,
             turn: Cell::new(0),
@@ -59,7 +59,7 @@ impl Room {
 
     /// Changes what it is answered from now on.
     pub fn set(&self, resolver: Resolver) {
-        *self.resolver.borrow_mut() = resolver;
+        *self.resolver.borrow_mut() = folded(resolver);
     }
 
     fn decide(&self, packet: &[u8], way: Way) -> Verdict {
@@ -90,6 +90,13 @@ impl Room {
             },
         }
     }
+}
+
+/// Links are looked for in lower case, as all names are.
+fn folded(mut resolver: Resolver) -> Resolver {
+    let links = std::mem::take(&mut resolver.links);
+    resolver.links = links.into_iter().map(|(name, target)| (name.to_ascii_lowercase(), target)).collect();
+    resolver
 }
 
 /// Answers until it is dropped, and everything that it has begun with it.

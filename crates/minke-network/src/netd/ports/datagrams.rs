@@ -30,6 +30,11 @@ const REST: Duration = Duration::from_millis(50);
 
 /// A client, and the address of this host that it talks to.
 type Pair = (SocketAddr, Option<Destination>);
+thread_local! {
+    /// Where a datagram is on its way through.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST]);
+}
+
 type Clients = Rc<RefCell<HashMap<Pair, Client>>>;
 
 struct Client {
@@ -48,7 +53,9 @@ struct Talk {
 pub async fn carry(outside: Rc<UdpSocket>, target: Rc<Cell<SocketAddr>>) {
     let clients = Forgotten(Clients::default());
     loop {
-        if outside.readable().await.is_err() || read(&outside, target.get(), &clients.0).is_err() {
+        let ready = outside.readable().await;
+        let read = BUFFER.with_borrow_mut(|bytes| read(&outside, target.get(), &clients.0, bytes));
+        if ready.and(read).is_err() {
             tokio::time::sleep(REST).await;
         }
         tokio::task::yield_now().await;
@@ -64,10 +71,14 @@ impl Drop for Forgotten {
     }
 }
 
-fn read(outside: &Rc<UdpSocket>, target: SocketAddr, clients: &Clients) -> io::Result<()> {
-    let mut bytes = [0; LONGEST];
+fn read(
+    outside: &Rc<UdpSocket>,
+    target: SocketAddr,
+    clients: &Clients,
+    bytes: &mut [u8],
+) -> io::Result<()> {
     for _ in 0..TURN {
-        let received = outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, &mut bytes)?));
+        let received = outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, bytes)?));
         let (length, from, to) = match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             result => result?,
@@ -117,8 +128,11 @@ async fn answer(talk: Rc<Talk>, to: Pair, outside: Rc<UdpSocket>, clients: Clien
     loop {
         let until = talk.last.get() + IDLE;
         match tokio::time::timeout_at(until, talk.socket.ready(NEWS)).await {
-            Ok(Ok(ready)) if ready.is_error() => pass_back(&talk, Interest::ERROR, to, &outside),
-            Ok(_) => pass_back(&talk, Interest::READABLE, to, &outside),
+            Ok(ready) => {
+                let error = ready.is_ok_and(|ready| ready.is_error());
+                let news = if error { Interest::ERROR } else { Interest::READABLE };
+                BUFFER.with_borrow_mut(|bytes| pass_back(&talk, news, to, &outside, bytes));
+            }
             Err(_) if talk.last.get() + IDLE > Instant::now() => {}
             Err(_) => break,
         }
@@ -131,8 +145,7 @@ async fn answer(talk: Rc<Talk>, to: Pair, outside: Rc<UdpSocket>, clients: Clien
     }
 }
 
-fn pass_back(talk: &Talk, news: Interest, (to, from): Pair, outside: &UdpSocket) {
-    let mut bytes = [0; LONGEST];
+fn pass_back(talk: &Talk, news: Interest, (to, from): Pair, outside: &UdpSocket, bytes: &mut [u8]) {
     for _ in 0..TURN {
         let read = || Ok(rustix::net::recv(&talk.socket, &mut bytes[..], RecvFlags::DONTWAIT)?.0);
         // A container that doesn't listen says so here; the client hears nothing, as of any host behind another.
