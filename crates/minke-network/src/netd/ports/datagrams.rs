@@ -71,12 +71,7 @@ impl Drop for Forgotten {
     }
 }
 
-fn read(
-    outside: &Rc<UdpSocket>,
-    target: SocketAddr,
-    clients: &Clients,
-    bytes: &mut [u8],
-) -> io::Result<()> {
+fn read(outside: &Rc<UdpSocket>, target: SocketAddr, clients: &Clients, bytes: &mut [u8]) -> io::Result<()> {
     for _ in 0..TURN {
         let received = outside.try_io(Interest::READABLE, || Ok(datagram::receive(&**outside, bytes)?));
         let (length, from, to) = match received {
