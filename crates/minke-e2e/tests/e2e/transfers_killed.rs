@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use minke_e2e::registry::{Packing, Registry, Stored};
+use minke_e2e::registry::{DockerRegistry, Packing, Registry, Stored};
 use minke_e2e::rootfs::Tree;
 use minke_e2e::session::wait_for_end;
 use minke_e2e::{Client, Rig, escape, within};
@@ -205,5 +205,34 @@ fn a_transfer_goes_on_after_the_engine_was_killed_at_any_moment() {
             let half = ["ingest", "uploads"].map(|folder| files(rig, folder));
             (left == before && half.iter().all(Vec::is_empty)).then_some(())
         });
+    });
+}
+
+#[test]
+fn a_registry_that_gives_up_what_broke_off_gets_it_anew() {
+    Rig::run(Client::Minke, &[], |rig| {
+        let folder = rig.scratch().join("registry");
+        let registry = DockerRegistry::start(&folder, "");
+        let name = registry.name("made:1");
+        for (round, later) in [0, 10, 30].into_iter().enumerate() {
+            rig.import("made", &Chance(round as u64).layer(), &[]);
+            rig.ok(&format!("tag made {name}"));
+            let session = rig.spawn(&format!("push -q {name}"));
+            let uploads = folder.join("data/docker/registry/v2/repositories/made/_uploads");
+            within(60, "an upload has begun, or all is done", || {
+                let begun = std::fs::read_dir(&uploads).is_ok_and(|entries| entries.count() > 0);
+                (begun || wait_for_end(session.pid(), Duration::ZERO)).then_some(())
+            });
+            std::thread::sleep(Duration::from_millis(later));
+            rig.kill_engine();
+            drop(session);
+            rig.start_engine();
+            rig.ok(&format!("push -q {name}"));
+            let (digest, _) = registry.manifest("made", "1");
+            rig.ok(&format!("rmi made {name}"));
+            assert!(rig.ok(&format!("pull {name}")).contains(&digest));
+            rig.ok(&format!("rmi {name}"));
+        }
+        within(10, "no upload is remembered", || files(rig, "uploads").is_empty().then_some(()));
     });
 }

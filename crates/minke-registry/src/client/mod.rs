@@ -29,6 +29,7 @@ mod repository;
 mod search;
 mod send;
 mod settings;
+mod source;
 mod tls;
 mod transport;
 mod upload;
@@ -42,8 +43,8 @@ pub use login::LoginAnswer;
 pub use repository::{Head, Manifest, MountAnswer, Registry, Repository, TagOrDigest};
 pub use search::Found;
 pub use settings::{Credentials, Insecure, Limits, Mirror, Proxies, Settings};
+pub use source::{Chunks, Open, UploadSource};
 pub use tls::AnyCertificate;
-pub use upload::{Chunks, Open, UploadSource};
 #[cfg(any(test, feature = "server"))]
 pub(crate) use {url::decode, url::encode};
 
