@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use minke_model::{Error, Result};
 
 /// The exit code of what the end of its container has killed.
-const KILLED: i32 = 137;
+pub const KILLED: i32 = 137;
 /// How many execs are remembered before those that have ended are forgotten.
 const REMEMBERED: usize = 1024;
 

@@ -131,3 +131,27 @@ fn the_start_s_own_word_decides_whether_a_terminal_s_output_is_framed() {
         }
     });
 }
+
+#[test]
+fn one_that_races_with_a_kill_is_killed_or_says_why_not() {
+    once(|rig| {
+        for round in 0..25 {
+            let name = format!("main{round}");
+            rig.ok(&format!("run -d --name {name} busybox sleep 1000"));
+            let id = rig
+                .post(&format!("/containers/{name}/exec"), &json!({ "Cmd": ["true"], "AttachStdout": true }));
+            let id = id.json()["Id"].as_str().expect("an id").to_owned();
+            std::thread::scope(|scope| {
+                let start = scope.spawn(|| rig.post(&format!("/exec/{id}/start"), &json!({})));
+                rig.ok(&format!("kill {name}"));
+                let answer = start.join().expect("it is answered");
+                let code = within(20, "the exec has ended", || {
+                    rig.get(&format!("/exec/{id}/json")).json()["ExitCode"].as_i64()
+                });
+                let said = answer.status == 409 || !answer.text().is_empty();
+                assert!(matches!(code, 0 | 137) || said, "round {round}: {code} {answer:?}");
+            });
+            rig.ok(&format!("rm -f {name}"));
+        }
+    });
+}

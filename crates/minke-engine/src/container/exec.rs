@@ -8,7 +8,7 @@ use minke_spec::shim::{AttachRequest, ErrorCode, ExecRequest, Reply, Request, Sh
 
 use super::service::framing;
 use super::{attach, foreign, launch, settings, user};
-use crate::exec::Exec;
+use crate::exec::{Exec, KILLED};
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::{Engine, ExecSession};
 
@@ -107,8 +107,11 @@ async fn try_start(
         Ok((Reply::ExecStarted { pid }, _)) => Ok(pid),
         Ok((reply, _)) => Err(Error::system(format!("the shim answered an exec with {reply:?}")).into()),
         Err(RequestError::Refused(error)) => Err(refused(&error, &exec.container_id)),
+        // The container has ended under it, and its shim with it: the process was killed as every other one, and its client has seen
+        // its stream end.
         Err(RequestError::Lost) => {
-            Err(Error::conflict(format!("container {} is not running", exec.container_id)).into())
+            let error = Error::conflict(format!("container {} is not running", exec.container_id));
+            Err(Failure { error, code: KILLED })
         }
     }
 }
