@@ -481,3 +481,31 @@ fn volumes_and_their_containers_outlive_kill_9() {
         assert_eq!(rig.ok("run --rm -v named:/n busybox cat /n/f"), "a");
     });
 }
+
+#[test]
+fn nothing_is_bound_over_the_kernel_s_view_of_processes() {
+    once(|rig| {
+        let file = rig.file("file", b"of the host\n").display().to_string();
+        let folder = rig.scratch().join("folder");
+        std::fs::create_dir(&folder).expect("a folder");
+        let folder = folder.display();
+        for (source, target) in [
+            (file.clone(), "/proc/self/attr/exec"),
+            (file.clone(), "/proc/version"),
+            (folder.to_string(), "/proc/sys"),
+            (folder.to_string(), "/proc/not/there"),
+            ("named".to_owned(), "/proc/fs"),
+        ] {
+            let run = rig.cli(&format!("run --rm -v {source}:{target} busybox true"));
+            assert_eq!(run.code, 125, "{target}: {run:?}");
+            assert!(run.stderr.contains("cannot be mounted because it is inside /proc"), "{target}: {run:?}");
+        }
+        let run = rig.cli(&format!("run --rm -v {folder}:/proc busybox true"));
+        assert_eq!(run.code, 125, "{run:?}");
+        assert!(run.stderr.contains("cannot be mounted because it is not of type proc"), "{run:?}");
+        // What file systems like lxcfs show instead of the kernel's.
+        let seen = rig.ok(&format!("run --rm -v {file}:/proc/uptime:ro busybox cat /proc/uptime"));
+        assert_eq!(seen, "of the host");
+        assert_eq!(rig.cli(&format!("run --rm -v {file}:/processes/file busybox true")).code, 0);
+    });
+}

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use minke_spec::plan::{DeviceNode, MountStep};
+use minke_spec::shim::ErrorCode;
 use minke_sys::mount::{self, Change, Context, Extent};
 use minke_sys::pty::{self, Terminal};
 use minke_sys::rooted::{self, Root};
@@ -14,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use super::sources::Source;
 use crate::failure::{self, Result};
 
+const PROC_MAGIC: u64 = 0x9fa0;
 /// How deep a directory may be that is copied into the tmpfs that covers it.
 const COPY_DEPTH: u32 = 64;
 
@@ -53,10 +55,19 @@ fn apply(root: &Root, step: &MountStep, sources: Vec<Source>) -> Result<()> {
         }
         MountStep::Bind { source, target, .. } => {
             let words = || format!("error mounting {source:?} to rootfs at {target:?}");
-            sources
-                .into_iter()
-                .try_for_each(|opened| bind(root, opened, target))
-                .map_err(failure::setup(words()))
+            for opened in sources {
+                let refused = |reason| {
+                    let why = format!("{}: {target:?} cannot be mounted because it is {reason}", words());
+                    failure::plain(ErrorCode::Setup, why)
+                };
+                in_proc(&opened, target).map_or(Ok(()), |reason| Err(refused(reason)))?;
+                let place = place_for(root, &opened, target).map_err(failure::setup(words()))?;
+                if is_procfs(&place) && !target.starts_with("/proc") {
+                    return Err(refused(INSIDE_PROC));
+                }
+                mount::attach(&opened.mount, &place).map_err(failure::setup(words()))?;
+            }
+            Ok(())
         }
         MountStep::Cgroup { target, v1, links, readonly, .. } => {
             let words = || format!("error mounting \"cgroup\" to rootfs at {target:?}");
@@ -64,6 +75,36 @@ fn apply(root: &Root, step: &MountStep, sources: Vec<Source>) -> Result<()> {
             step.apply(root, sources).map_err(failure::setup(words()))
         }
     }
+}
+
+/// Files of `/proc` that may be others: what file systems like lxcfs show instead.
+const PROC_FILES: &[&str] = &[
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+const INSIDE_PROC: &str = "inside /proc";
+
+/// Why something must not be bound there, as the field's runtimes refuse it: a container would be shown, and others that join it would
+/// write to, what is not the kernel's.
+fn in_proc(source: &Source, target: &str) -> Option<&'static str> {
+    let path = target.trim_end_matches('/').strip_prefix("/proc")?;
+    match path.strip_prefix('/') {
+        Some(file) => (!PROC_FILES.contains(&file)).then_some(INSIDE_PROC),
+        None => (path.is_empty() && !is_procfs(&source.mount)).then_some("not of type proc"),
+    }
+}
+
+fn is_procfs(fd: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type as u64 == PROC_MAGIC)
 }
 
 /// Whether things are still made in a mount there when all others are in place.
