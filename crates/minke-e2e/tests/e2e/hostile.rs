@@ -60,9 +60,9 @@ fn a_working_directory_is_never_outside() {
         rig.ok("run -d --name main busybox sh -c 'ln -s /proc/self/fd /open; echo made; sleep 1000'");
         rig.await_log("main", "made");
         for number in 3..20 {
-            assert_ne!(rig.cli(&format!("run --rm -w /proc/self/fd/{number} busybox pwd")).code, 0);
-            assert_ne!(rig.cli(&format!("exec -w /proc/self/fd/{number} main pwd")).code, 0);
-            assert_ne!(rig.cli(&format!("exec -w /open/{number} main pwd")).code, 0);
+            assert_ne!(rig.cli(&format!("run --rm -w /proc/self/fd/{number} busybox true")).code, 0);
+            assert_ne!(rig.cli(&format!("exec -w /proc/self/fd/{number} main true")).code, 0);
+            assert_ne!(rig.cli(&format!("exec -w /open/{number} main true")).code, 0);
         }
         assert_eq!(rig.ok("exec -w /tmp/../../.. main pwd"), "/");
         assert_eq!(rig.ok("run --rm -w /../../.. busybox pwd"), "/");
