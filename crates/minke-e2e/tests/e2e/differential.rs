@@ -62,6 +62,16 @@ impl Side {
         engine: impl FnOnce(&Path) -> Box<dyn Engine>,
         scratch: &Path,
     ) -> Self {
+        Self::start_with((name, client), engine, scratch, &[])
+    }
+
+    /// The same with flags of the engine.
+    fn start_with(
+        (name, client): (&'static str, Client),
+        engine: impl FnOnce(&Path) -> Box<dyn Engine>,
+        scratch: &Path,
+        flags: &[&str],
+    ) -> Self {
         let places = scratch.join(name);
         let folder = places.join("cwd");
         fs::create_dir_all(folder.join("tree/below")).expect("a folder");
@@ -74,7 +84,7 @@ impl Side {
             fs::write(folder.join(file), text).expect("a file");
         }
         let mut engine = engine(&places);
-        engine.start(&[]);
+        engine.start(flags);
         let changes = format!("&changes={}&changes={}", escape("CMD [\"sh\"]"), escape("ENV PATH=/bin"));
         let path = format!("/images/create?fromSrc=-&repo=busybox{changes}");
         let answer = http::request(engine.socket(), "POST", &path, "application/x-tar", busybox_tar())
@@ -103,12 +113,19 @@ impl Drop for Side {
 
 /// Runs a check with dockerd, and with ours by the docker client and by its own.
 fn all(check: impl Fn(&Side, &[Side])) {
+    all_with(&[], &[], check);
+}
+
+/// The same with flags of both engines; ours is executed by the command `inside`.
+fn all_with(flags: &[&str], inside: &[&str], check: impl Fn(&Side, &[Side])) {
     assert!(rustix::process::geteuid().is_root(), "an end-to-end test needs root");
     let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
-    let ours =
-        |name, client| Side::start(name, client, |places| Box::new(Minke::new(places)), scratch.path());
-    let dockerd =
-        Side::start("dockerd", Client::Docker, |places| Box::new(Dockerd::new(places)), scratch.path());
+    let ours = |name, client| {
+        let engine = |places: &Path| Box::new(Minke::new(places).inside(inside)) as Box<dyn Engine>;
+        Side::start_with((name, client), engine, scratch.path(), flags)
+    };
+    let reference = |places: &Path| Box::new(Dockerd::new(places)) as Box<dyn Engine>;
+    let dockerd = Side::start_with(("dockerd", Client::Docker), reference, scratch.path(), flags);
     let mut sides = vec![ours("minke by docker", Client::Docker)];
     if peers::docker_speaks_as_ours("differential.txt by our own command line") {
         sides.push(ours("minke", Client::Minke));
@@ -169,36 +186,42 @@ fn difference(extent: Extent, dockerd: (&Side, &Output), minke: (&Side, &Output)
 
 #[test]
 fn command_lines_do_the_same() {
-    all(|dockerd, ours| {
-        let mut found = Vec::new();
-        let lines = table(include_str!("differential.txt"));
-        for (extent, line) in &lines {
-            if *extent == Extent::Json {
-                let path = format!("/v{API}{line}");
-                let reference = dockerd.get(&path);
-                let mut values = Vec::new();
-                for side in ours {
-                    compare_values("", &reference, &side.get(&path), &mut values);
-                }
-                found.extend((!values.is_empty()).then(|| format!("GET {line}\n  {}", values.join("\n  "))));
-                continue;
-            }
-            let reference = dockerd.cli.run(line, &[], 60);
-            eprintln!("$ {line}\n{}{}[{}]", reference.text(), reference.stderr, reference.code);
-            for side in ours {
-                let output = side.cli.run(line, &[], 60);
-                let words = difference(*extent, (dockerd, &reference), (side, &output));
-                found.extend(words.map(|words| format!("{}: {line}\n  {words}", side.name)));
-            }
-        }
-        assert!(
-            found.is_empty(),
-            "{} differences in {} lines:\n{}",
-            found.len(),
-            lines.len(),
-            found.join("\n")
-        );
+    all(|dockerd, ours| compare_lines(include_str!("differential.txt"), dockerd, ours));
+}
+
+#[test]
+fn command_lines_do_the_same_where_users_are_others() {
+    let etc = super::userns::etc();
+    let inside = super::userns::inside(etc.path());
+    let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
+    all_with(&["--userns-remap", "default"], &inside, |dockerd, ours| {
+        compare_lines(include_str!("differential_userns.txt"), dockerd, ours);
     });
+}
+
+fn compare_lines(text: &'static str, dockerd: &Side, ours: &[Side]) {
+    let mut found = Vec::new();
+    let lines = table(text);
+    for (extent, line) in &lines {
+        if *extent == Extent::Json {
+            let path = format!("/v{API}{line}");
+            let reference = dockerd.get(&path);
+            let mut values = Vec::new();
+            for side in ours {
+                compare_values("", &reference, &side.get(&path), &mut values);
+            }
+            found.extend((!values.is_empty()).then(|| format!("GET {line}\n  {}", values.join("\n  "))));
+            continue;
+        }
+        let reference = dockerd.cli.run(line, &[], 60);
+        eprintln!("$ {line}\n{}{}[{}]", reference.text(), reference.stderr, reference.code);
+        for side in ours {
+            let output = side.cli.run(line, &[], 60);
+            let words = difference(*extent, (dockerd, &reference), (side, &output));
+            found.extend(words.map(|words| format!("{}: {line}\n  {words}", side.name)));
+        }
+    }
+    assert!(found.is_empty(), "{} differences in {} lines:\n{}", found.len(), lines.len(), found.join("\n"));
 }
 
 /// Values that are each engine's own: the end of a path in the JSON.

@@ -12,6 +12,14 @@ const ROOT: u32 = 200_000;
 
 /// Runs a test with an engine that remaps, on a host whose /etc names the user for it.
 fn remapped(body: impl Fn(&Rig)) {
+    let folder = etc();
+    let inside = inside(folder.path());
+    let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
+    Rig::run_inside(Client::Minke, &inside, &["--userns-remap", "default"], body);
+}
+
+/// Returns a folder with a copy of /etc that names the user.
+pub fn etc() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let etc = folder.path().join("etc");
     let copied = Command::new("cp").args(["-a", "/etc"]).arg(&etc).status().expect("cp runs");
@@ -26,9 +34,13 @@ fn remapped(body: impl Fn(&Rig)) {
     add("group", "dockremap:x:64990:");
     add("subuid", &format!("dockremap:{ROOT}:65536"));
     add("subgid", &format!("dockremap:{ROOT}:65536"));
-    let inside = format!("mount --bind {} /etc && exec \"$@\"", etc.display());
-    let inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &inside, "sh"];
-    Rig::run_inside(Client::Minke, &inside, &["--userns-remap", "default"], body);
+    folder
+}
+
+/// Returns the command that executes another where that copy is /etc.
+pub fn inside(folder: &std::path::Path) -> Vec<String> {
+    let script = format!("mount --bind {} /etc && exec \"$@\"", folder.join("etc").display());
+    ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"].map(str::to_owned).into()
 }
 
 fn owner(path: impl AsRef<std::path::Path>) -> (u32, u32) {
