@@ -13,7 +13,7 @@ mod slice;
 
 pub use message::Value;
 pub use notify::ready;
-pub use properties::{Property, device_properties, limit_properties};
+pub use properties::{Property, container_properties, limit_properties};
 pub use scope::{Scope, SetError, set_properties, start, stop};
 pub use slice::{INVALID_PARENT, check_parent, slice_path};
 

@@ -1,6 +1,6 @@
 //! Limits and device rules of a configuration as a unit's properties, so that the service manager writes the same values as we
 //! do whenever it writes any: the names and scales that runc's driver uses on cgroup v2, systemd.resource-control(5). Pure, but
-//! for the caller's list of device numbers.
+//! for the host's list of device numbers.
 
 use minke_model::{Error, Result};
 use minke_spec::cgroup::{io_weight, weight_of_shares};
@@ -18,6 +18,17 @@ const INFINITY: u64 = u64::MAX;
 const USUAL_PERIOD: u64 = 100_000;
 /// The highest number that a list of processors may name.
 const HIGHEST: usize = 8191;
+
+/// All that the unit of a container gets: its limits, and its device rules where a unit can say them.
+///
+/// # Errors
+/// As [`limit_properties`].
+pub fn container_properties(resources: &LinuxResources, rules: &[DeviceRule]) -> Result<Vec<Property>> {
+    let mut found = limit_properties(resources)?;
+    let majors = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+    found.extend(device_properties(rules, &majors).unwrap_or_default());
+    Ok(found)
+}
 
 /// The limits of a configuration that a unit can have; the others are written to files alone.
 ///
@@ -173,7 +184,7 @@ fn unified(resources: &LinuxResources, found: &mut Vec<Property>) -> Result<()> 
 /// from what is allowed; our own program on the group decides in any case, and both have to allow.
 ///
 /// `majors` is the text of `/proc/devices`, by which a unit names all devices of a major number.
-pub fn device_properties(rules: &[DeviceRule], majors: &str) -> Option<Vec<Property>> {
+fn device_properties(rules: &[DeviceRule], majors: &str) -> Option<Vec<Property>> {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut everything = false;
     for (number, rule) in rules.iter().enumerate() {

@@ -45,6 +45,7 @@ mod marks;
 mod mounts;
 mod names;
 pub mod namespaces;
+mod notes;
 mod owner;
 pub mod paths;
 mod pausing;

@@ -43,11 +43,7 @@ pub fn make(
 fn properties(shared: &Shared, settings: &ContainerSettings) -> Result<Vec<Property>> {
     let facts = &shared.host.facts;
     let resources = minke_spec::docker::resources(&settings.resources, facts)?;
-    let mut found = minke_systemd::limit_properties(&resources)?;
-    let rules = minke_spec::docker::device_rules(settings)?;
-    let majors = std::fs::read_to_string("/proc/devices").unwrap_or_default();
-    found.extend(minke_systemd::device_properties(&rules, &majors).unwrap_or_default());
-    Ok(found)
+    minke_systemd::container_properties(&resources, &minke_spec::docker::device_rules(settings)?)
 }
 
 /// Gives the unit of a running container other limits, so that systemd writes the same ones as the engine.

@@ -11,7 +11,7 @@ use minke_sys::cgroup::Write;
 
 use super::handle::Command;
 use super::record::Record;
-use super::{devices, resources, scope, settings};
+use super::{devices, notes, resources, scope, settings};
 use crate::Engine;
 use crate::engine::Shared;
 
@@ -144,7 +144,7 @@ pub fn write_limits(shared: &Shared, record: &Record, generation: u64, new: &Hos
 /// Where it can't be written.
 pub fn note(path: &Path, new: &HostConfig) -> Result<()> {
     let text = serde_json::to_vec(new).context("noting the update")?;
-    std::fs::write(path, text).context("noting the update")
+    notes::write(path, &text).context("noting the update")
 }
 
 /// Takes back what an update of an engine that was killed has done to the groups and not to the record. Nobody was told that it is done.

@@ -1,7 +1,6 @@
 //! What a client wants of a running container, written down before it is done: if the engine dies in the middle, the next one knows.
 //! A file below the exec root: it has to survive the engine, not the machine, whose end is the container's as well.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use minke_model::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::{Lifecycle, State};
+use super::notes;
 
 const VERSION: u32 = 1;
 
@@ -47,18 +47,7 @@ impl Wish {
     /// Writes it, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).context("a wish can't be written")?;
-        let new = path.with_extension("new");
-        let write = || {
-            match std::fs::write(&new, &bytes) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    std::fs::create_dir(path.parent().unwrap_or(path))?;
-                    std::fs::write(&new, &bytes)?;
-                }
-                result => result?,
-            }
-            std::fs::rename(&new, path)
-        };
-        write().with_context(|| format!("writing {}", path.display()))
+        notes::write(path, &bytes).with_context(|| format!("writing {}", path.display()))
     }
 
     /// Reads what was wished of the run that `lifecycle` is in, by this or another version.

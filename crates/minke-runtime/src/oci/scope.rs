@@ -116,10 +116,8 @@ pub fn hold(arguments: &[OsString]) -> bool {
 
 fn properties(spec: &Spec) -> Result<Vec<Property>, Failure> {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    let mut found = minke_systemd::limit_properties(&resources)?;
     let rules = parse_rules(resources.devices().as_deref().unwrap_or_default())?;
-    let majors = std::fs::read_to_string("/proc/devices").unwrap_or_default();
-    found.extend(minke_systemd::device_properties(&rules, &majors).unwrap_or_default());
+    let mut found = minke_systemd::container_properties(&resources, &rules)?;
     for (key, text) in spec.annotations().iter().flatten() {
         if let Some(name) = key.strip_prefix(ANNOTATION) {
             let value = minke_systemd::Value::parse(text)
