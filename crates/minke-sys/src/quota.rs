@@ -55,7 +55,7 @@ struct State {
 /// Whether the file system that a directory is on holds projects to limits.
 pub fn is_enforced(directory: impl AsFd) -> bool {
     let mut state = State { version: 1, flags: 0, rest: [0; 252] };
-    let command = GET_STATE << 8 | PROJECT;
+    let command = (GET_STATE << 8) | PROJECT;
     // SAFETY: the kernel writes less than the structure has room for.
     let asked =
         unsafe { call!(k::__NR_quotactl_fd, directory.as_fd().as_raw_fd(), command, 0, &raw mut state) };
@@ -89,7 +89,7 @@ pub fn set_limit(directory: impl AsFd, project: u32, bytes: u64) -> Result<()> {
         soft_blocks: blocks,
         ..Limits::default()
     };
-    let (fd, command) = (directory.as_fd().as_raw_fd(), SET_LIMIT << 8 | PROJECT);
+    let (fd, command) = (directory.as_fd().as_raw_fd(), (SET_LIMIT << 8) | PROJECT);
     // SAFETY: the kernel reads one structure of this layout.
     unsafe { call!(k::__NR_quotactl_fd, fd, command, project, &raw const limits) }.map(|_| ())
 }

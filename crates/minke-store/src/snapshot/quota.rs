@@ -42,7 +42,7 @@ impl Snapshots {
     fn first_project(&self) -> u32 {
         let sum = Sha256::digest(self.directory.as_os_str().as_encoded_bytes());
         let slot = u32::from(u16::from_be_bytes([sum[0], sum[1]]) & 0x3fff);
-        0x4000_0000 | slot * PROJECTS
+        0x4000_0000 | (slot * PROJECTS)
     }
 
     /// The projects of the containers that are there.
