@@ -3,6 +3,7 @@
 
 mod connections;
 pub mod frame;
+mod iptables;
 mod keep;
 mod tables;
 mod wanted;

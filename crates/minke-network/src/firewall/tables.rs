@@ -8,6 +8,7 @@ use minke_sys::Errno;
 use minke_sys::netlink::Refusal;
 
 use super::frame;
+use super::iptables::Tools;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
 use crate::nft::{Changes, Data, Nft, Table, number};
@@ -19,11 +20,14 @@ pub struct Settings {
     pub ipv4: bool,
     /// The same for IPv6 (`ip6tables`).
     pub ipv6: bool,
+    /// Whether the chains of iptables are kept in order where the host has its tools: `DOCKER-USER`, and a rule for what they
+    /// would drop.
+    pub iptables: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ipv4: true, ipv6: true }
+        Self { ipv4: true, ipv6: true, iptables: false }
     }
 }
 
@@ -32,6 +36,9 @@ impl Default for Settings {
 pub struct Firewall {
     nft: Nft,
     settings: Settings,
+    tools: Option<Tools>,
+    /// For which families chains of others want packets marked, once they were asked.
+    marked: Option<Families>,
     tables: [Kept; 2],
     /// What was asked for last.
     wanted: Option<Wanted>,
@@ -64,9 +71,13 @@ impl Firewall {
     /// Where netlink can't be had.
     pub fn open(names: &Names, settings: Settings) -> Result<Self> {
         let nft = Nft::open().context("failed to open a socket for the packet filter")?;
+        let families = Families { v4: settings.ipv4, v6: settings.ipv6 };
+        let tools = settings.iptables.then(|| Tools::find(families)).transpose()?;
         Ok(Self {
             nft,
             settings,
+            tools,
+            marked: None,
             tables: [
                 Kept::new(frame::packets(&names.table), packet_elements, false),
                 Kept::new(frame::frames(&names.table), frame_elements, true),
@@ -81,10 +92,10 @@ impl Firewall {
     /// # Errors
     /// The kernel's; nothing was changed by then, and the next call compares with what is found.
     pub fn apply(&mut self, wanted: &Wanted) -> Result<()> {
-        let wanted = self.without_families(wanted);
-        let result = self.put(&wanted);
-        self.wanted = Some(wanted);
-        result.map(|_| ())
+        let others = self.ask_others();
+        let result = self.put(&self.actual(wanted));
+        self.wanted = Some(wanted.clone());
+        others.and(result.map(|_| ()))
     }
 
     /// Makes them so again, if somebody changed them; returns whether somebody had.
@@ -94,7 +105,10 @@ impl Firewall {
     pub fn repair(&mut self) -> Result<bool> {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
-        self.put(&wanted)
+        self.marked = None;
+        let others = self.ask_others();
+        let changed = self.put(&self.actual(&wanted))?;
+        others.map(|()| changed)
     }
 
     /// Returns for which families the tables that are there say that nothing else is forwarded: what an engine that starts
@@ -146,6 +160,25 @@ impl Firewall {
     /// The number by which its own changes are known.
     pub(super) fn port(&self) -> u32 {
         self.nft.port()
+    }
+
+    /// Brings the chains of others in order, once, and notes what they want. What fails there doesn't keep ours from being set up.
+    fn ask_others(&mut self) -> Result<()> {
+        if let (Some(tools), None) = (&self.tools, self.marked) {
+            let asked = tools.ensure();
+            // Marked in doubt: it does no harm.
+            self.marked = Some(*asked.as_ref().unwrap_or(&Families { v4: true, v6: true }));
+            asked?;
+        }
+        Ok(())
+    }
+
+    /// What is wanted, by the settings and by others.
+    fn actual(&self, wanted: &Wanted) -> Wanted {
+        let mut wanted = wanted.clone();
+        let marked = self.marked.unwrap_or_default();
+        wanted.mark = Families { v4: wanted.mark.v4 || marked.v4, v6: wanted.mark.v6 || marked.v6 };
+        self.without_families(&wanted)
     }
 
     /// What is left of it where a family is left alone.

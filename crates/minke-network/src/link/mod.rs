@@ -15,6 +15,7 @@ pub use address::Mac;
 pub use found::{Found, FoundLink};
 pub use kernel::Kernel;
 pub use namespace::Namespace;
+pub(crate) use namespace::within;
 pub use plan::{
     BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,
     plan_link,

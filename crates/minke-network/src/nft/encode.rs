@@ -135,6 +135,10 @@ fn new_set(batch: &mut Batch, table: &Table, set: &Set, id: u32) {
             Leads::To(types) => attributes.push_data_type(numbers(types)).push_data_len(length(types)),
             Leads::ToVerdict => attributes.push_data_type(DATA_VERDICT).push_data_len(16),
         };
+        if set.key == [Type::Interface] {
+            // For the `nft` tool, which would show names the wrong way round: the key's bytes are in the host's order.
+            attributes = attributes.push_userdata(&[0, 4, 1, 0, 0, 0]);
+        }
         if set.key.len() > 1 {
             let mut parts = attributes.nested_desc().nested_concat();
             for part in set.key {
