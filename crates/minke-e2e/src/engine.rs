@@ -54,6 +54,8 @@ pub struct Minke {
     folder: PathBuf,
     socket: PathBuf,
     inside: Vec<String>,
+    /// The network namespace that it has to itself, from its first start on.
+    network: Option<File>,
     child: Option<Child>,
 }
 
@@ -64,6 +66,7 @@ impl Minke {
             folder: folder.to_path_buf(),
             socket: folder.join("minke.sock"),
             inside: Vec::new(),
+            network: None,
             child: None,
         }
     }
@@ -116,6 +119,10 @@ impl Engine for Minke {
         let ready = fcntl_dupfd_cloexec(&writing, 100).expect("a descriptor");
         drop(writing);
         fcntl_setfd(&ready, FdFlags::empty()).expect("a flag");
+        let own_network = flags.contains(&NETWORKS);
+        if own_network {
+            self.inside = inside_network(self.network.as_ref());
+        }
         let mut command = match self.inside.split_first() {
             Some((program, words)) => {
                 let mut command = Command::new(program);
@@ -145,6 +152,10 @@ impl Engine for Minke {
         let mut byte = [0];
         let told = File::from(reading).read(&mut byte).unwrap_or(0);
         assert!(told == 1, "the engine does not get ready: {}", self.log());
+        if own_network && self.network.is_none() {
+            let pid = self.pid().expect("it runs");
+            self.network = Some(File::open(format!("/proc/{pid}/ns/net")).expect("its network namespace"));
+        }
     }
 
     fn kill(&mut self) {
@@ -169,6 +180,21 @@ impl Engine for Minke {
 
     fn log(&self) -> String {
         last_lines(&self.folder.join("engine.log"))
+    }
+}
+
+/// The command that executes another one in a network namespace with `lo` up: that one, or a new one.
+fn inside_network(network: Option<&File>) -> Vec<String> {
+    match network {
+        Some(network) => {
+            let place = format!("--net=/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+            vec!["nsenter".into(), place]
+        }
+        None => {
+            let busybox = peers::busybox().to_string_lossy().into_owned();
+            let script = format!("{busybox} ip link set lo up && exec \"$@\"");
+            ["unshare", "--net", &busybox, "sh", "-c", &script, "sh"].map(str::to_string).into()
+        }
     }
 }
 
@@ -216,7 +242,8 @@ impl Engine for Dockerd {
             .arg("--pidfile")
             .arg(self.folder.join("dockerd.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
-        command.arg("--cgroup-parent").arg(self.cgroup()).args(["-l", "warn"]).args(flags);
+        command.arg("--cgroup-parent").arg(self.cgroup()).args(["-l", "warn"]);
+        command.args(flags.iter().filter(|flag| **flag != NETWORKS));
         let log =
             File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);

@@ -32,6 +32,6 @@ pub use cli::{Client, Output};
 pub use deadline::{patience, within};
 pub use engine::{Dockerd, Engine, EngineKind, Minke};
 pub use http::Response;
-pub use rig::{Rig, by_docker, case, clients, escape, once};
+pub use rig::{Rig, by_docker, case, clients, escape, networked, once};
 pub use session::Session;
 pub use terminal::Terminal;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::census;
 use crate::cli::{Cli, Client, Output};
-use crate::engine::{Dockerd, Engine, EngineKind, Minke};
+use crate::engine::{Dockerd, Engine, EngineKind, Minke, NETWORKS};
 use crate::http::{self, Response};
 use crate::rootfs::busybox_tar;
 use crate::session::Session;
@@ -33,6 +33,22 @@ pub fn once(body: impl Fn(&Rig)) {
 /// Runs a test by the docker client, which is what it is about.
 pub fn by_docker(body: impl Fn(&Rig)) {
     Rig::run(Client::Docker, &[], body);
+}
+
+/// Runs a test of networks, by each client: the engine has a network namespace of its own, in which nothing may be left.
+pub fn networked(body: impl Fn(&Rig)) {
+    for client in clients() {
+        Rig::run(client, &[NETWORKS], |rig| {
+            body(rig);
+            rig.remove_all();
+            if rig.kind == EngineKind::Minke {
+                within(10, "no link of a container is left", || {
+                    let links = rig.on_host(&["ip", "-o", "link"]).text();
+                    (!links.contains(": mkv")).then_some(())
+                });
+            }
+        });
+    }
 }
 
 fn engine_kind() -> EngineKind {
@@ -204,6 +220,18 @@ impl Rig {
     /// Starts the engine again, with other flags.
     pub fn start_engine_with(&self, flags: &[&str]) {
         self.engine.lock().expect("no test panics with the engine held").start(flags);
+    }
+
+    /// Runs an applet of busybox where the engine's host is: in its network namespace.
+    pub fn on_host(&self, words: &[&str]) -> Output {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.engine_pid())).arg(peers::busybox()).args(words);
+        let output = command.output().unwrap_or_else(|error| panic!("{error}: {command:?}"));
+        Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     // --- the command line

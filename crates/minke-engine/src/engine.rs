@@ -28,8 +28,8 @@ use crate::enforceable::Enforceable;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
-use crate::network::Networks;
 use crate::network::netd::Netd;
+use crate::network::{DefaultBridge, Ground, Networks, Rules, Surface};
 use crate::place::{CgroupDriver, Place};
 use crate::prune::Pruning;
 use crate::remap::Remap;
@@ -69,6 +69,10 @@ pub struct Shared {
     pub events: Events,
     /// Networks.
     pub networks: Networks,
+    /// What they stand on.
+    pub ground: Ground,
+    /// The firewall.
+    pub rules: Rules,
     /// Network namespaces made ahead.
     pub spare_networks: Arc<SpareNetworks>,
     /// How many starts work at once.
@@ -111,6 +115,7 @@ impl Engine {
         let shared = tokio::task::spawn_blocking(open).await.context("starting the engine")??;
         let shared = Arc::new(shared);
         shared.netd.wake();
+        shared.ground.listen(Arc::downgrade(&shared));
         reconcile::all(&shared).await?;
         Ok(Self { shared })
     }
@@ -190,8 +195,18 @@ impl Shared {
         let enforceable = Enforceable::probe(&host, &host.group(place.shims()));
         crate::realtime::give(&host, place.parent(), &options.realtime)?;
         let id = engine_id(&store)?;
+        let ground = Ground::open(&options.exec_root);
+        let mut network = options.network.clone();
+        if let (Some(why), DefaultBridge::Own) = (no_bridge(&ground, remap.is_some()), &network.bridge) {
+            tracing::warn!("containers that choose no network get none: {why}");
+            network.bridge = DefaultBridge::None;
+        }
+        let routes = ground.routes();
+        let surface = Surface { routes: &routes, bridge: &ground.names.bridge };
         Ok(Self {
-            networks: Networks::open(&store, options.network.clone(), &id, &[])?,
+            networks: Networks::open(&store, network, &id, &surface)?,
+            ground,
+            rules: Rules::default(),
             id,
             starts: Turnstile::new(host.found.processors),
             host,
@@ -263,6 +278,14 @@ impl Shared {
         let write = move || store.put_container(&record.id, &bytes, keep);
         tokio::task::spawn_blocking(write).await.context("keeping a container's record")?
     }
+}
+
+/// Why containers can't be on the default bridge, if so.
+pub fn no_bridge(ground: &Ground, remapped: bool) -> Option<String> {
+    if remapped {
+        return Some("with userns-remap they can't be connected to networks yet".into());
+    }
+    ground.missing().map(str::to_owned)
 }
 
 fn make_root(path: &Path, mode: u32) -> Result<()> {

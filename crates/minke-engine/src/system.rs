@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::container::lifecycle::State;
 use crate::engine::Shared;
 use crate::events::{Event, EventFilter};
+use crate::network::DefaultBridge;
 use crate::time::{parse_query_time, rfc3339_nano};
 use crate::{Engine, EventStream};
 
@@ -95,7 +96,7 @@ impl Engine {
             driver_status: driver_status(shared),
             plugins: PluginsInfo {
                 volume: vec!["local".into()],
-                network: vec!["host".into(), "null".into()],
+                network: ["bridge", "host", "ipvlan", "macvlan", "null"].map(Into::into).into(),
                 authorization: None,
                 log: vec!["json-file".into(), "local".into()],
             },
@@ -138,8 +139,11 @@ impl Engine {
             cdi_spec_dirs: Some(
                 shared.options.cdi_spec_dirs.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             ),
-            warnings: Some([can.warnings(), shared.apparmor.warning().into_iter().collect()].concat())
-                .filter(|warnings| !warnings.is_empty()),
+            warnings: Some(
+                [can.warnings(), shared.apparmor.warning().into_iter().collect(), shared.network_warning()]
+                    .concat(),
+            )
+            .filter(|warnings| !warnings.is_empty()),
             ..SystemInfo::default()
         })
     }
@@ -242,6 +246,15 @@ async fn forward(
                 Err(broadcast::error::RecvError::Closed) => return,
             },
         }
+    }
+}
+
+impl Shared {
+    /// What is said in info where containers are on no bridge although nobody wanted that.
+    fn network_warning(&self) -> Vec<String> {
+        let wanted = self.options.network.bridge == DefaultBridge::Own;
+        let why = crate::engine::no_bridge(&self.ground, self.remap.is_some()).filter(|_| wanted);
+        why.map(|why| format!("WARNING: No default bridge network: {why}")).into_iter().collect()
     }
 }
 

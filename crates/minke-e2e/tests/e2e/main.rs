@@ -6,6 +6,7 @@ mod apparmor;
 mod at_once;
 mod attach;
 mod bombs;
+mod bridge;
 mod debian;
 mod differential;
 mod errors;

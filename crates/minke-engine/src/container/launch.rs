@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use minke_model::{Context as _, Error, ErrorKind, Result};
+use minke_network::link::Namespace;
 use minke_spec::docker::{ContainerSettings, MountSettings, ProcessUser};
 use minke_spec::plan::{CgroupPlan, MountStep, StartPlan};
 use minke_spec::shim::{ErrorCode, Hook, PROTOCOL, Reply, Request, ShimError, StartRequest, Started, Stdio};
@@ -26,6 +27,8 @@ use super::paths::ContainerPaths;
 use super::record::Record;
 use super::{foreign, log_settings, marks, mounts, scope, settings, user};
 use crate::engine::Shared;
+use crate::network::join::{self, Joining};
+use crate::network::{Live, naming};
 use crate::remap::Remap;
 use crate::shim::connection::{RequestError, ShimConnection};
 use crate::shim::note::Note;
@@ -37,6 +40,8 @@ pub struct Launched {
     pub shim: FoundShim,
     /// The process.
     pub started: Started,
+    /// Its networks.
+    pub networks: Option<Arc<Live>>,
 }
 
 /// A start that failed.
@@ -75,6 +80,8 @@ struct Prepared {
     sources: Vec<OwnedFd>,
     /// Keeps the container's unit until the container is in it.
     hold: Option<OwnedFd>,
+    /// Its networks, given back unless it starts.
+    connecting: Connecting,
 }
 
 /// Starts the container's process. On failure what was made is still there for teardown.
@@ -92,7 +99,7 @@ pub async fn launch(
         let _inside = runtime.enter();
         prepare(&preparing, &of, generation, attach)
     };
-    let prepared = tokio::task::spawn_blocking(work)
+    let mut prepared = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| LaunchFailure::from(Error::system(format!("preparing the start: {error}"))))??;
     let (connection, events) = ShimConnection::new(prepared.connection);
@@ -103,12 +110,17 @@ pub async fn launch(
     let namespaces = prepared.request.plan.namespaces.clone();
     let answer = connection.request(&Request::Start(prepared.request), &descriptors).await;
     drop(prepared.hold);
-    shared.spare_networks.refill(&namespaces);
+    shared.spare_networks.refill(&namespaces, prepared.connecting.joining.needs_links());
     match answer {
         Ok((Reply::Started(started), descriptors)) => {
             let pidfd = descriptors.into_iter().next();
             scope::watch(shared, record, generation);
-            Ok(Launched { shim: FoundShim { connection, events, pidfd, protocol: PROTOCOL }, started })
+            let networks = prepared.connecting.joining.keep();
+            if let Some(live) = &networks {
+                naming::tell_netd(shared, record, live, Some(started.pid), Vec::new());
+            }
+            let shim = FoundShim { connection, events, pidfd, protocol: PROTOCOL };
+            Ok(Launched { shim, started, networks })
         }
         Ok((reply, _)) => Err(Error::system(format!("the shim answered a start with {reply:?}")).into()),
         Err(RequestError::Lost) => {
@@ -134,22 +146,18 @@ pub fn start_failure(words: &str) -> String {
 }
 
 fn prepare(
-    shared: &Shared,
-    record: &Record,
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
     generation: u64,
     attach: Vec<minke_spec::shim::AttachRequest>,
 ) -> Result<Prepared> {
     let paths = shared.paths(&record.id);
-    for name in record.networks().keys() {
-        let network = shared.networks.find(name)?;
-        if !matches!(network.driver, minke_network::Driver::Host | minke_network::Driver::Null) {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                format!("this version of minke can't connect a container to the network {name} yet"),
-            ));
-        }
-    }
     make_directories(&paths)?;
+    let joining = join::begin(shared, record, generation)?;
+    let linking = match joining.needs_links() {
+        true => Some(joining.link(shared.spare_networks.take_now()?)),
+        false => None,
+    };
     let root = mount_root(shared, record)?;
     if generation == 1 {
         match shared.remap_of(record) {
@@ -158,14 +166,22 @@ fn prepare(
         }
     }
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
-    let joined = namespaces::join(shared, record)?;
+    let mut joined = namespaces::join(shared, record)?;
     if joined.network.is_none() {
-        write_network_files(shared, record, &paths)?;
+        write_network_files(shared, record, &paths, joining.live())?;
+    }
+    let runtime = foreign::of(shared, &record.host_config.runtime)?;
+    let mut connecting = Connecting { joining, linking, namespace: None };
+    if runtime.is_some()
+        && let Some(namespace) = connecting.wait()?
+    {
+        // Another runtime is told of it by a name, which is good as long as the engine holds it.
+        let number = std::os::fd::AsRawFd::as_raw_fd(&namespace.descriptor());
+        joined.network = Some(format!("/proc/{}/fd/{number}", std::process::id()));
     }
     let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
-    let runtime = foreign::of(shared, &record.host_config.runtime)?;
     let hold = match runtime {
         None => scope::make(shared, record, generation, &settings)?,
         Some(_) => None,
@@ -182,7 +198,8 @@ fn prepare(
         let foreign::Prepared { bundle, given, helper } = foreign::prepare(shared, runtime, run)?;
         (request.foreign, request.bundle) = (true, bundle);
         let sources = given.into_iter().chain([helper]).collect();
-        return Ok(Prepared { connection, request: Box::new(request), root, network: None, sources, hold });
+        let request = Box::new(request);
+        return Ok(Prepared { connection, request, root, network: None, sources, hold, connecting });
     }
     let (numbers, sources) = number_given(&request.plan, given)?;
     request.sources = numbers;
@@ -190,9 +207,43 @@ fn prepare(
         request.bundle = bundle::write(&paths, &settings, &shared.host.facts)?;
         request.hooks = hooks;
     }
-    let network = shared.spare_networks.take(&request.plan.namespaces);
+    let network = match connecting.wait()? {
+        None => shared.spare_networks.take(&request.plan.namespaces).map(Arc::new),
+        namespace => namespace,
+    };
+    let descriptor = |namespace: Arc<Namespace>| namespace.descriptor().try_clone_to_owned();
+    let network = network.map(descriptor).transpose().context("handing over the network namespace")?;
     request.network = network.is_some();
-    Ok(Prepared { connection, request: Box::new(request), root, network, sources, hold })
+    Ok(Prepared { connection, request: Box::new(request), root, network, sources, hold, connecting })
+}
+
+/// The networks of a start that goes on.
+struct Connecting {
+    joining: Joining,
+    linking: Option<tokio::task::JoinHandle<Result<join::Linked>>>,
+    namespace: Option<Arc<Namespace>>,
+}
+
+impl Drop for Connecting {
+    /// What goes on in the background must not outlive what it is for.
+    fn drop(&mut self) {
+        if let Some(linking) = self.linking.take() {
+            let _ = tokio::runtime::Handle::current().block_on(linking);
+        }
+    }
+}
+
+impl Connecting {
+    /// Waits until the container's interfaces are there; returns the namespace that has them.
+    fn wait(&mut self) -> Result<Option<Arc<Namespace>>> {
+        if let Some(linking) = self.linking.take() {
+            let linked = tokio::runtime::Handle::current().block_on(linking);
+            let linked = linked.context("connecting the container")??;
+            self.namespace = Some(linked.namespace.clone());
+            self.joining.linked(linked);
+        }
+        Ok(self.namespace.clone())
+    }
 }
 
 /// Finds the steps of the plan that the given mounts are for.
@@ -352,10 +403,15 @@ pub fn read_inside(root: &OwnedFd, path: &str, limit: u64) -> Result<Option<Vec<
 }
 
 /// Writes what is bound to /etc/hosts, /etc/hostname and /etc/resolv.conf.
-fn write_network_files(shared: &Shared, record: &Record, paths: &ContainerPaths) -> Result<()> {
+fn write_network_files(
+    shared: &Shared,
+    record: &Record,
+    paths: &ContainerPaths,
+    live: Option<&Live>,
+) -> Result<()> {
     let owner = shared.remap_of(record).map(|remap| remap.map().root());
     let host = record.host_config.network_mode == "host";
-    let files = super::etc::files(record, host)?;
+    let files = super::etc::files(shared, record, host, live)?;
     for (path, text) in [
         (&paths.hostname, files.hostname),
         (&paths.hosts, files.hosts),
@@ -369,6 +425,27 @@ fn write_network_files(shared: &Shared, record: &Record, paths: &ContainerPaths)
                 Some((uid, gid)) => std::os::unix::fs::fchown(&file, Some(uid), Some(gid)),
                 None => Ok(()),
             }
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes /etc/hosts and /etc/resolv.conf anew, in place, after a change of the networks; what is as before stays as it is,
+/// whatever the container has made of it.
+pub fn rewrite_network_files(shared: &Shared, record: &Record, before: &Live, live: &Live) -> Result<()> {
+    let paths = shared.paths(&record.id);
+    let old = super::etc::files(shared, record, false, Some(before))?;
+    let new = super::etc::files(shared, record, false, Some(live))?;
+    for (path, old, text) in
+        [(&paths.hosts, old.hosts, new.hosts), (&paths.resolv_conf, old.resolv_conf, new.resolv_conf)]
+    {
+        if old == text {
+            continue;
+        }
+        let write = || {
+            let mut file = File::options().write(true).truncate(true).open(path)?;
+            std::io::Write::write_all(&mut file, text.as_bytes())
         };
         write().with_context(|| format!("writing {}", path.display()))?;
     }

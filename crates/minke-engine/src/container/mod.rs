@@ -46,7 +46,7 @@ mod mounts;
 mod names;
 pub mod namespaces;
 mod notes;
-mod owner;
+pub mod owner;
 pub mod paths;
 mod pausing;
 mod point;
@@ -77,3 +77,4 @@ mod wish;
 
 pub use commit::shown_config;
 pub use health::from_image as probe_of_image;
+pub use launch::rewrite_network_files;

@@ -298,6 +298,7 @@ impl Owner {
         }
         self.shared.containers.release_name(&old, &self.record.id);
         self.publish();
+        self.rename_in_networks();
         self.emit("rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }
@@ -464,6 +465,7 @@ impl Owner {
                 Effect::Teardown(generation) => {
                     teardown::after_run(&self.shared, &self.record, generation);
                     super::mounts::finish(&self.shared, &self.record, generation);
+                    self.leave_networks(generation).await;
                 }
                 Effect::Persist => self.keep().await,
                 Effect::Remove => effects.extend(self.remove().await),
@@ -486,8 +488,9 @@ impl Owner {
         let launch = launch::launch(&self.shared, &self.record, generation, pending);
         let launched = self.shared.starts.through(launch).await;
         let (event, result) = match launched {
-            Ok(Launched { shim, started }) => {
+            Ok(Launched { shim, started, networks }) => {
                 self.shim = Some(Shim::new(shim));
+                self.networks = networks;
                 let started_at = crate::time::from_nanoseconds(started.started_at_ns);
                 (Event::StartSucceeded(Run { generation, pid: started.pid, started_at }), Ok(()))
             }
@@ -496,6 +499,7 @@ impl Owner {
         let effects = self.learn(event);
         if result.is_ok() {
             self.publish();
+            self.tell_networks("connect");
             self.emit("start", &[]);
         }
         let told = |result: &Result<()>| match result {

@@ -27,6 +27,8 @@ pub struct ContainerPaths {
     pub held: PathBuf,
     /// The settings that an update is about to give a running container.
     pub updating: PathBuf,
+    /// What the run has of networks.
+    pub networks: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
     /// What the shim writes when the container's process is there.
@@ -50,6 +52,7 @@ impl ContainerPaths {
             wish: runtime.join("wish"),
             held: runtime.join("held"),
             updating: runtime.join("updating"),
+            networks: runtime.join("networks"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
             exit: runtime.join("exit"),

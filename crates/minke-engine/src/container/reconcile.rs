@@ -58,11 +58,13 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
     let noting = shared.clone();
     let note = move || {
         super::claims::take_over(&noting, &all);
+        crate::network::adopt::all(&noting, &mut all);
         all
     };
     for found in tokio::task::spawn_blocking(note).await.context("taking over volumes")? {
         owner::spawn(shared.clone(), found);
     }
+    crate::network::naming::tell_all(shared);
     Ok(())
 }
 

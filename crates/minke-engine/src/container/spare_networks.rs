@@ -2,11 +2,12 @@
 //!
 //! A spare one is held by its descriptor alone, so that nothing of it outlives the engine, however that ends.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use minke_model::{Context as _, Result};
+use minke_network::link::Namespace;
 use minke_spec::plan::NamespacePlan;
 use minke_sys::process::{CLONE_NEWNET, CLONE_NEWUSER};
 
@@ -20,7 +21,7 @@ const REST: Duration = Duration::from_millis(5);
 /// The namespaces that wait for a container.
 #[derive(Debug, Default)]
 pub struct SpareNetworks {
-    waiting: Mutex<Vec<OwnedFd>>,
+    waiting: Mutex<Vec<Namespace>>,
     /// Somebody makes some.
     filling: AtomicBool,
 }
@@ -28,13 +29,27 @@ pub struct SpareNetworks {
 impl SpareNetworks {
     /// Takes one for a start by this plan, if it makes one that could be anybody's: the namespace of a container with users of its
     /// own belongs to those.
-    pub fn take(&self, plan: &NamespacePlan) -> Option<OwnedFd> {
+    pub fn take(&self, plan: &NamespacePlan) -> Option<Namespace> {
         fits(plan).then(|| self.waiting().pop()).flatten()
     }
 
-    /// Makes new ones a little later, if a start by this plan could have used one.
-    pub fn refill(self: &Arc<Self>, plan: &NamespacePlan) {
-        if !fits(plan) || self.waiting().len() >= FEW || self.filling.swap(true, Ordering::AcqRel) {
+    /// Takes one for a container that needs it before the plan of its start is there; makes it where none waits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn take_now(&self) -> Result<Namespace> {
+        if let Some(namespace) = self.waiting().pop() {
+            return Ok(namespace);
+        }
+        // A thread of its own: it is in the new namespace, and nobody else must be.
+        let thread = std::thread::Builder::new().name("network".into()).stack_size(128 * 1024);
+        let made = thread.spawn(make).context("making a network namespace")?;
+        made.join().unwrap_or_else(|_| Err(minke_model::Error::system("making a network namespace failed")))
+    }
+
+    /// Makes new ones a little later, if a start by this plan could have used one, or did.
+    pub fn refill(self: &Arc<Self>, plan: &NamespacePlan, used: bool) {
+        if !(used || fits(plan)) || self.waiting().len() >= FEW || self.filling.swap(true, Ordering::AcqRel) {
             return;
         }
         let spare = self.clone();
@@ -51,7 +66,7 @@ impl SpareNetworks {
 
     fn fill(&self) {
         while self.waiting().len() < SPARE {
-            match minke_sys::link::enter_new_network() {
+            match make() {
                 Ok(namespace) => self.waiting().push(namespace),
                 Err(error) => {
                     // The start makes its own, or says why it can't.
@@ -63,9 +78,17 @@ impl SpareNetworks {
         self.filling.store(false, Ordering::Release);
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Namespace>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes one, and leaves the calling thread in it.
+fn make() -> Result<Namespace> {
+    minke_sys::link::enter_new_network()
+        .map_err(std::io::Error::from)
+        .context("making a network namespace")?;
+    Namespace::new_here()
 }
 
 fn fits(plan: &NamespacePlan) -> bool {

@@ -89,12 +89,23 @@ impl Engine {
 impl Shared {
     /// Makes a network, also in the kernel. Blocks.
     fn make_network(&self, request: &NetworkCreateRequest) -> Result<Arc<Network>> {
-        self.networks.create(request, &[])
+        let network = self.networks.create(request, &self.ground.routes())?;
+        let made = self.ground.make(&network).and_then(|()| self.apply_rules());
+        if let Err(error) = made {
+            let _ = self.networks.remove(&network.id);
+            let _ = self.ground.remove(&network);
+            return Err(error);
+        }
+        Ok(network)
     }
 
     /// Removes a network and tells of it. Blocks.
     fn remove_network(&self, reference: &str) -> Result<()> {
         let network = self.networks.remove(reference)?;
+        if let Err(error) = self.ground.remove(&network).and_then(|()| self.apply_rules()) {
+            // It is gone for everybody; what is left of it is looked for when an engine starts.
+            tracing::warn!(network = network.name, %error, "not everything of a removed network is gone");
+        }
         self.tell_network(&network, "destroy", &[]);
         Ok(())
     }

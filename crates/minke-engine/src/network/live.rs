@@ -17,9 +17,12 @@ pub struct Live {
     pub sandbox: String,
     /// By the network's name.
     pub endpoints: BTreeMap<String, Endpoint>,
-    /// The namespace is the host's or another container's.
+    /// The namespace is the host's.
     #[serde(default)]
     pub shared: bool,
+    /// Under which name it holds ports of the host.
+    #[serde(default)]
+    pub holder: String,
 }
 
 impl Live {

@@ -9,19 +9,31 @@
 //! | `settle` | which networks a new container asks for: pure |
 //! | `show` | what list, inspect and a container's inspect show: pure |
 //! | `live` | what a run has, and its file |
+//! | `allocate` | addresses of a run's endpoints |
 //! | `join` | addresses, ports and links of a run, and their return |
+//! | `adopt` | what an engine finds of networks when it starts |
+//! | `ground` | the kernel's links, and which addresses drain |
+//! | `rules` | the firewall |
+//! | `naming`, `texts` | what netd and /etc/hosts say |
 //! | `netd` | the engine's hold on the process that answers names and serves ports |
 //! | `publish` | from a container's settings to ports of the host |
 
+pub mod adopt;
+mod allocate;
 mod api;
+pub mod ground;
+pub mod join;
 mod live;
-mod membership;
+pub mod membership;
+pub mod naming;
 pub mod netd;
 mod options;
 mod predefined;
 pub mod publish;
+mod rules;
 pub mod settle;
 pub mod show;
+pub mod texts;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -33,8 +45,10 @@ use minke_network::{Driver, Endpoint, Network};
 use minke_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
+pub use ground::Ground;
 pub use live::Live;
 pub use options::{DefaultBridge, NetworkOptions};
+pub use rules::Rules;
 
 /// The version of a network's record.
 const VERSION: u32 = 1;
@@ -85,6 +99,15 @@ pub struct Member {
     pub container_name: String,
 }
 
+/// What of the host matters to networks when they are opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surface<'a> {
+    /// The host's routes, without those of this engine.
+    pub routes: &'a [ipnet::IpNet],
+    /// What the default bridge is called.
+    pub bridge: &'a str,
+}
+
 impl Held {
     fn new(network: Network, predefined: bool) -> Result<Self> {
         let with_gateway = has_gateway(&network);
@@ -101,13 +124,8 @@ fn has_gateway(network: &Network) -> bool {
 }
 
 impl Networks {
-    /// Reads what is kept. `engine` is the engine's id, `routes` those of the host.
-    pub fn open(
-        store: &Store,
-        options: NetworkOptions,
-        engine: &str,
-        routes: &[ipnet::IpNet],
-    ) -> Result<Self> {
+    /// Reads what is kept. `engine` is the engine's id.
+    pub fn open(store: &Store, options: NetworkOptions, engine: &str, ground: &Surface<'_>) -> Result<Self> {
         let pools = Pools::new(options.pools.clone(), engine);
         let mut known = BTreeMap::new();
         for (id, bytes) in store.list(Table::Networks)? {
@@ -119,7 +137,7 @@ impl Networks {
             }
         }
         let others: Vec<Network> = known.values().map(|held| Network::clone(&held.network)).collect();
-        for network in predefined::all(store, &options, &pools, &others, routes)? {
+        for network in predefined::all(store, &options, &pools, &others, ground)? {
             known.insert(network.id.clone(), Held::new(network, true)?);
         }
         Ok(Self {
@@ -165,6 +183,11 @@ impl Networks {
         let mut all: Vec<_> = self.read().known.values().map(|held| held.network.clone()).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
+    }
+
+    /// Whether a container that runs is connected to it.
+    pub fn is_used(&self, id: &str) -> bool {
+        self.read().known.get(id).is_some_and(|held| !held.endpoints.is_empty())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -242,7 +265,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let places = minke_store::Options::new(directory.path().join("exec"));
         let store = Store::open(&directory.path().join("data"), places).unwrap();
-        let networks = Networks::open(&store, options, "engine", &[]).unwrap();
+        let networks = Networks::open(&store, options, "engine", &Surface::default()).unwrap();
         (directory, networks)
     }
 
@@ -276,7 +299,8 @@ mod tests {
             before.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
             ["bridge", "front", "host", "none"]
         );
-        let again = Networks::open(&networks.store, NetworkOptions::default(), "engine", &[]).unwrap();
+        let again = Networks::open(&networks.store, NetworkOptions::default(), "engine", &Surface::default())
+            .unwrap();
         assert_eq!(ids(&again), before);
         assert_eq!(again.find("front").unwrap().id, made.id);
         assert_eq!(again.find(&made.id[..8]).unwrap().id, made.id);

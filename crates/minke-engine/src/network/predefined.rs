@@ -12,7 +12,7 @@ use minke_network::{Driver, Network, Subnet};
 use minke_store::{Keep, Store, Table};
 use serde::{Deserialize, Serialize};
 
-use super::{DefaultBridge, NetworkOptions};
+use super::{DefaultBridge, NetworkOptions, Surface};
 use crate::engine::random_hex;
 
 /// Where they stand among the facts about the engine.
@@ -36,7 +36,7 @@ pub fn all(
     options: &NetworkOptions,
     pools: &Pools,
     others: &[Network],
-    routes: &[IpNet],
+    surface: &Surface<'_>,
 ) -> Result<Vec<Network>> {
     let kept = store.list(Table::Engine)?.into_iter().find(|(key, _)| key == KEY);
     let kept: Option<Kept> = kept
@@ -60,11 +60,11 @@ pub fn all(
         let taken: Vec<IpNet> = others
             .iter()
             .flat_map(|network| network.subnets.iter().map(|subnet| subnet.net))
-            .chain(routes.iter().copied())
+            .chain(surface.routes.iter().copied())
             .collect();
         let mut bridge = plain(&now.bridge, "bridge", Driver::Bridge, &now.created);
         bridge.ipv6 = options.ipv6;
-        bridge.options = bridge_options(options);
+        bridge.options = bridge_options(options, surface.bridge);
         bridge.subnets = subnets(options, pools, &mut now.subnets, &taken)?;
         all.push(bridge);
     }
@@ -95,9 +95,8 @@ fn plain(id: &str, name: &str, driver: Driver, created: &str) -> Network {
     }
 }
 
-/// The options of the network `bridge`, as Docker shows them. The bridge's own name is the kernel half's, unless it is the
-/// host's.
-fn bridge_options(options: &NetworkOptions) -> StringMap {
+/// The options of the network `bridge`, as Docker shows them; `own`: what the engine calls its bridge.
+fn bridge_options(options: &NetworkOptions, own: &str) -> StringMap {
     let flag = |on: bool| if on { "true" } else { "false" };
     let mut map = BTreeMap::from([
         ("com.docker.network.bridge.default_bridge", "true".to_owned()),
@@ -108,8 +107,12 @@ fn bridge_options(options: &NetworkOptions) -> StringMap {
             options.ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
         ),
     ]);
-    if let DefaultBridge::Named(name) = &options.bridge {
-        map.insert("com.docker.network.bridge.name", name.clone());
+    let name = match &options.bridge {
+        DefaultBridge::Named(name) => name,
+        _ => own,
+    };
+    if !name.is_empty() {
+        map.insert("com.docker.network.bridge.name", name.to_owned());
     }
     if let Some(mtu) = options.mtu {
         map.insert("com.docker.network.driver.mtu", mtu.to_string());

@@ -202,7 +202,8 @@ impl NetworkWords {
 pub fn join(flags: &NetworkWords, file: &NetworkWords) -> Result<NetworkOptions> {
     let defaults = NetworkOptions::default();
     let bridge = match flags.bridge.clone().or(file.bridge.clone()).as_deref() {
-        None | Some("" | "none") => DefaultBridge::None,
+        None | Some("") => DefaultBridge::Own,
+        Some("none") => DefaultBridge::None,
         Some(name) => DefaultBridge::Named(name.into()),
     };
     let bip: Option<Ipv4Net> = read("bip", flags.bip.as_ref().or(file.bip.as_ref()))?;

@@ -8,30 +8,7 @@ use super::limits::{parse_bytes, parse_swap};
 use crate::grammar::parse_int;
 
 /// Flags that Docker has and that are not offered yet.
-pub const NOT_OFFERED: &[(&str, &str)] = &[
-    ("--publish", PORTS),
-    ("-p", PORTS),
-    ("--publish-all", PORTS),
-    ("-P", PORTS),
-    ("--add-host", ""),
-    ("--dns", NETWORKS),
-    ("--dns-option", NETWORKS),
-    ("--dns-opt", NETWORKS),
-    ("--dns-search", NETWORKS),
-    ("--expose", NETWORKS),
-    ("--ip", NETWORKS),
-    ("--ip6", NETWORKS),
-    ("--isolation", ""),
-    ("--link", NETWORKS),
-    ("--link-local-ip", NETWORKS),
-    ("--mac-address", NETWORKS),
-    ("--network-alias", NETWORKS),
-    ("--net-alias", NETWORKS),
-    ("--use-api-socket", ""),
-];
-
-const PORTS: &str = "Ports cannot be published before minke has networks: use --network host, where the container's ports are the host's.";
-const NETWORKS: &str = "minke has no networks yet: use --network host or --network none.";
+pub const NOT_OFFERED: &[(&str, &str)] = &[("--isolation", ""), ("--use-api-socket", "")];
 
 /// Flags of `run` and `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -126,9 +103,8 @@ pub struct ContainerFlags {
     /// Name of the container
     #[arg(long, value_name = "string", default_value = "")]
     pub name: String,
-    /// Network: none or host
-    #[arg(long, alias = "net", value_name = "network")]
-    pub network: Option<String>,
+    #[command(flatten)]
+    pub networks: super::networking::NetworkFlags,
     /// Most processes; -1 for any number
     #[arg(long, value_name = "int", value_parser = parse_int)]
     pub pids_limit: Option<i64>,

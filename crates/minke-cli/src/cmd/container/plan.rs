@@ -44,7 +44,7 @@ pub fn plan_create(
             flags.pull
         )));
     }
-    let host = plan_host(flags, facts)?;
+    let mut host = plan_host(flags, facts)?;
     let attached = |name: &str| !facts.detach && flags.attach.iter().any(|stream| stream == name);
     let all = flags.attach.is_empty() && !facts.detach;
     let attach_stdin = attached("stdin") || (all && flags.interactive);
@@ -56,7 +56,7 @@ pub fn plan_create(
             _ => None,
         })
         .collect();
-    let config = ContainerConfig {
+    let mut config = ContainerConfig {
         hostname: flags.hostname.clone(),
         domainname: flags.domainname.clone(),
         user: flags.user.clone(),
@@ -78,7 +78,8 @@ pub fn plan_create(
         stop_timeout: flags.stop_timeout,
         ..ContainerConfig::default()
     };
-    Ok(ContainerCreateRequest { config, host_config: Some(host), networking_config: None })
+    let networks = flags.networks.plan(&mut config, &mut host)?;
+    Ok(ContainerCreateRequest { config, host_config: Some(host), networking_config: Some(networks) })
 }
 
 fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
@@ -97,7 +98,6 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         binds: (!binds.is_empty()).then_some(binds),
         container_id_file: flags.cidfile.clone(),
         log_config: plan_log(flags)?,
-        network_mode: plan_network(flags)?,
         restart_policy: RestartPolicy { name: policy.to_string(), maximum_retry_count: count },
         auto_remove: flags.rm,
         console_size: facts.console.filter(|_| flags.tty).unwrap_or_default(),
@@ -129,23 +129,10 @@ fn plan_host(flags: &ContainerFlags, facts: &Facts<'_>) -> Result<HostConfig> {
         volume_driver: flags.volume_driver.clone(),
         volumes_from: list(&flags.volumes_from),
         init: flags.init.then_some(true),
-        // Docker's client says that there are none, and inspect shows what was said.
-        dns: Some(Vec::new()),
-        dns_options: Some(Vec::new()),
-        dns_search: Some(Vec::new()),
-        port_bindings: Some(Default::default()),
         ..flags.limits.host_config()?
     };
     flags.security.plan(&mut host)?;
     Ok(host)
-}
-
-fn plan_network(flags: &ContainerFlags) -> Result<String> {
-    match flags.network.as_deref() {
-        None => Ok("default".into()),
-        Some("") => Err(Error::invalid("no name set for network")),
-        Some(name) => Ok(name.into()),
-    }
 }
 
 fn plan_log(flags: &ContainerFlags) -> Result<LogConfig> {

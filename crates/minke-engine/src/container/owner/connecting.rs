@@ -1,12 +1,15 @@
-//! Changes of a container's networks: first in the kernel where it runs, then in its record.
+//! A container's networks: changed in the kernel where it runs, then in its record; given back at the end of a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minke_api::network::EndpointSettings;
-use minke_model::{Error, Result};
+use minke_model::{Context as _, Error, Result};
 
 use super::Owner;
 use crate::container::lifecycle::State;
 use crate::container::record::Record;
-use std::sync::Arc;
+use crate::network::{forbidden, join, membership, naming};
 
 impl Owner {
     pub(super) async fn connect(&mut self, id: &str, mut settings: EndpointSettings) -> Result<()> {
@@ -14,7 +17,7 @@ impl Owner {
         self.check_living("connect")?;
         let mut networks = self.record.networks().into_owned();
         if self.lifecycle.run().is_some() && networks.contains_key(&network.name) {
-            return Err(crate::network::forbidden(format!(
+            return Err(forbidden(format!(
                 "endpoint with name {} already exists in network {}",
                 self.record.name, network.name
             )));
@@ -23,7 +26,18 @@ impl Owner {
         // Another network takes the place of none at all.
         networks.remove("none");
         networks.insert(network.name.clone(), settings);
-        self.take_networks(networks).await
+        let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
+        if let Some(run) = self.lifecycle.run() {
+            let (shared, pid) = (self.shared.clone(), run.pid);
+            let (of, live, name) = (record.clone(), self.networks.clone(), network.name.clone());
+            let generation = run.generation;
+            let work = move || membership::connect(&shared, &of, live.as_deref(), (generation, pid), &name);
+            let live = tokio::task::spawn_blocking(work).await.context("connecting the container")??;
+            self.networks = Some(Arc::new(live));
+        }
+        self.take_record(record).await?;
+        self.tell_network(&network.name, "connect");
+        Ok(())
     }
 
     pub(super) async fn disconnect(&mut self, name: &str) -> Result<()> {
@@ -31,12 +45,21 @@ impl Owner {
         let mut networks = self.record.networks().into_owned();
         if networks.remove(name).is_none() {
             let words = if self.lifecycle.run().is_some() { "network" } else { "the network" };
-            return Err(crate::network::forbidden(format!(
+            return Err(forbidden(format!(
                 "container {} is not connected to {words} {name}",
                 self.record.id
             )));
         }
-        self.take_networks(networks).await
+        let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
+        if let (Some(run), Some(live)) = (self.lifecycle.run(), self.networks.clone()) {
+            let (shared, of, pid, gone) = (self.shared.clone(), record.clone(), run.pid, name.to_owned());
+            let work = move || membership::disconnect(&shared, &of, &live, pid, &gone);
+            let live = tokio::task::spawn_blocking(work).await.context("disconnecting the container")??;
+            self.networks = Some(Arc::new(live));
+        }
+        self.take_record(record).await?;
+        self.tell_network(name, "disconnect");
+        Ok(())
     }
 
     fn check_living(&self, action: &str) -> Result<()> {
@@ -49,17 +72,53 @@ impl Owner {
         Ok(())
     }
 
-    async fn take_networks(
-        &mut self,
-        networks: std::collections::BTreeMap<String, EndpointSettings>,
-    ) -> Result<()> {
-        let before = self.record.clone();
-        self.record = Arc::new(Record { networks: Some(networks), ..Record::clone(&before) });
+    async fn take_record(&mut self, record: Arc<Record>) -> Result<()> {
+        let before = std::mem::replace(&mut self.record, record);
         if let Err(error) = self.persist().await {
             self.record = before;
             return Err(error);
         }
         self.publish();
         Ok(())
+    }
+
+    /// The run that had them is over.
+    pub(super) async fn leave_networks(&mut self, generation: u64) {
+        let Some(live) = self.networks.take_if(|live| live.generation == generation) else { return };
+        for name in live.endpoints.iter().filter(|(_, one)| join::has_interface(one)).map(|(name, _)| name) {
+            self.tell_network(name, "disconnect");
+        }
+        let (shared, record) = (self.shared.clone(), self.record.clone());
+        if !live.endpoints.values().any(join::has_interface) {
+            join::finish(&shared, &record, &live);
+            return;
+        }
+        // Its next run may want the same ports.
+        let work = move || join::finish(&shared, &record, &live);
+        if let Err(error) = tokio::task::spawn_blocking(work).await {
+            tracing::error!(%error, "what a run had of networks could not be given back");
+        }
+    }
+
+    pub(super) fn rename_in_networks(&self) {
+        let (Some(live), Some(run)) = (&self.networks, self.lifecycle.run()) else { return };
+        self.shared.networks.rename(live, &self.record.name);
+        naming::tell_netd(&self.shared, &self.record, live, Some(run.pid), Vec::new());
+    }
+
+    /// Tells of each network that the run is in.
+    pub(super) fn tell_networks(&self, action: &str) {
+        let live: BTreeMap<_, _> = self.networks.iter().flat_map(|live| &live.endpoints).collect();
+        for (name, endpoint) in live {
+            if join::has_interface(endpoint) {
+                self.tell_network(name, action);
+            }
+        }
+    }
+
+    fn tell_network(&self, name: &str, action: &str) {
+        if let Ok(network) = self.shared.networks.find(name) {
+            self.shared.tell_network(&network, action, &[("container", self.record.id.clone())]);
+        }
     }
 }

@@ -1,0 +1,123 @@
+//! From the networks and the endpoints that there are to the whole state of the firewall, and that state made so. Nothing is opened
+//! before the first bridge is there, and nothing written where nothing is other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use minke_model::Result;
+use minke_network::Endpoint;
+use minke_network::firewall::{Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted};
+
+use super::{Held, lock};
+use crate::engine::Shared;
+
+/// The firewall of an engine.
+#[derive(Default)]
+pub struct Rules {
+    state: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    firewall: Option<Arc<Mutex<Firewall>>>,
+    /// Repairs what others change.
+    keeper: Option<Keeper>,
+    last: Option<Wanted>,
+}
+
+impl Shared {
+    /// Makes the firewall as the networks and endpoints want it. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn apply_rules(&self) -> Result<()> {
+        let options = &self.networks.options;
+        if !options.iptables && !options.ip6tables {
+            return Ok(());
+        }
+        let mut kept = lock(&self.rules.state);
+        let mut wanted = self.wanted_rules()?;
+        if wanted.networks.is_empty() && kept.firewall.is_none() {
+            return Ok(());
+        }
+        wanted.nothing_else = self.ground.forward(options);
+        if kept.last.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let firewall = match &kept.firewall {
+            Some(firewall) => firewall.clone(),
+            None => {
+                let settings = Settings { ipv4: options.iptables, ipv6: options.ip6tables, iptables: true };
+                let opened = Arc::new(Mutex::new(Firewall::open(&self.ground.names, settings)?));
+                kept.firewall = Some(opened.clone());
+                opened
+            }
+        };
+        kept.last = None;
+        lock(&firewall).apply(&wanted)?;
+        kept.last = Some(wanted);
+        if kept.keeper.is_none() {
+            kept.keeper = Keeper::start(firewall, told)
+                .inspect_err(|error| tracing::warn!(%error, "rules that others remove aren't put back"))
+                .ok();
+        }
+        Ok(())
+    }
+
+    fn wanted_rules(&self) -> Result<Wanted> {
+        let state = self.networks.read();
+        let made = state.known.values().filter(|held| self.ground.is_made(&held.network.id));
+        let mut wanted = Wanted::default();
+        for held in made {
+            let Some(rules) = NetworkRules::of(&held.network)? else { continue };
+            let open = rules.icc;
+            for member in held.endpoints.values() {
+                let endpoint = &member.endpoint;
+                publish(&rules.bridge, endpoint, &mut wanted);
+                if !open {
+                    wanted.closed_ports.push(self.ground.names.host_end_of(&endpoint.id));
+                    links(held, endpoint, &mut wanted);
+                }
+            }
+            wanted.networks.push(rules);
+        }
+        Ok(wanted)
+    }
+}
+
+fn told(result: Result<()>) {
+    match result {
+        Ok(()) => tracing::info!("the firewall's rules were changed by somebody else and put back"),
+        Err(error) => tracing::error!(%error, "the firewall's rules were changed and can't be put back"),
+    }
+}
+
+/// The ports of an endpoint that the kernel carries: those of a family that it has.
+fn publish(bridge: &str, endpoint: &Endpoint, wanted: &mut Wanted) {
+    for published in &endpoint.published {
+        let address = match published.host {
+            SocketAddr::V4(_) => endpoint.ipv4.map(|net| IpAddr::V4(net.addr())),
+            SocketAddr::V6(_) => endpoint.ipv6.map(|net| IpAddr::V6(net.addr())),
+        };
+        wanted.published.extend(address.map(|address| PublishedRule {
+            bridge: bridge.to_owned(),
+            protocol: published.protocol,
+            host: published.host,
+            to: SocketAddr::new(address, published.container_port),
+        }));
+    }
+}
+
+/// What an endpoint reaches by its links where containers don't reach one another otherwise.
+fn links(held: &Held, endpoint: &Endpoint, wanted: &mut Wanted) {
+    for target in endpoint.linked.iter().filter_map(|id| held.endpoints.get(id)) {
+        for from in endpoint.addresses() {
+            let same = |to: &IpAddr| to.is_ipv4() == from.is_ipv4();
+            for to in target.endpoint.addresses().filter(same) {
+                let rule =
+                    |(protocol, port): &(_, u16)| LinkRule { from, to, protocol: *protocol, port: *port };
+                wanted.links.extend(target.endpoint.exposed.iter().map(rule));
+            }
+        }
+    }
+}
