@@ -272,13 +272,16 @@ fn message(event: &Event) -> EventMessage {
 
 fn registry_config(options: &crate::RegistryOptions) -> RegistryServiceConfig {
     // As Docker shows addresses of mirrors, which end with a slash.
-    let mirrors: Vec<String> =
-        options.mirrors.iter().map(|mirror| format!("{}/", mirror.trim_end_matches('/'))).collect();
+    let of_host = |host: &str| -> Vec<String> {
+        let all = options.mirrors.iter().filter(|mirror| mirror.host == host || mirror.host == "*");
+        all.map(|mirror| format!("{}/", mirror.url.trim_end_matches('/'))).collect()
+    };
+    let mirrors = of_host("docker.io");
     let hub = IndexInfo { name: "docker.io".into(), mirrors: mirrors.clone(), secure: true, official: true };
     let (networks, hosts): (Vec<String>, Vec<String>) =
         options.insecure.iter().cloned().partition(|text| text.contains('/'));
     let insecure = |name: String| {
-        let info = IndexInfo { name: name.clone(), mirrors: Vec::new(), secure: false, official: false };
+        let info = IndexInfo { name: name.clone(), mirrors: of_host(&name), secure: false, official: false };
         (name, info)
     };
     let mut insecure_registry_cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];

@@ -124,3 +124,18 @@ fn a_mirror_is_asked_first_and_what_it_lacks_is_dockers() {
         assert!(mirrors.iter().all(|mirror| listed.contains(mirror)), "{listed}");
     });
 }
+
+#[test]
+fn any_registry_may_have_a_mirror() {
+    let mirror = "198.18.0.1:5009=http://198.18.0.1:5001";
+    let flags = ["--registry-mirror", mirror, "--insecure-registry", "198.18.0.1:5001"];
+    apart(&flags, |rig| {
+        let mirror = registry(rig, "mirror", 5001, "");
+        rig.ok(&format!("tag busybox {}", mirror.name("team/box:1")));
+        rig.ok(&format!("push -q {}", mirror.name("team/box:1")));
+        // The registry itself is not there.
+        rig.ok(&format!("pull -q {HOST}:5009/team/box:1"));
+        assert_eq!(rig.ok(&format!("run --rm {HOST}:5009/team/box:1 echo runs")), "runs");
+        rig.fails(&format!("push -q {HOST}:5009/team/box:1"), 1, "connection refused");
+    });
+}

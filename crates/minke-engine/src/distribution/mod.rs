@@ -26,7 +26,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use minke_model::Result;
-use minke_registry::client::{Insecure, Mirror, Proxies, Registry, Settings};
+pub use minke_registry::client::Mirror;
+use minke_registry::client::{Insecure, Proxies, Registry, Settings};
 use tokio::sync::Semaphore;
 
 use transfer::Transfers;
@@ -39,8 +40,8 @@ const UNPACKS: usize = 4;
 pub struct RegistryOptions {
     /// Registries and networks that need no checked certificate, as the configuration has them.
     pub insecure: Vec<String>,
-    /// Addresses of mirrors of Docker's own registry.
-    pub mirrors: Vec<String>,
+    /// What is asked before a registry.
+    pub mirrors: Vec<Mirror>,
     /// Folders with the certificates of single registries.
     pub certs_dirs: Vec<std::path::PathBuf>,
     /// Blobs that are fetched at once.
@@ -81,9 +82,8 @@ impl Distribution {
     /// An insecure registry that cannot be read.
     pub fn new(options: &RegistryOptions, data_root: &Path) -> Result<Self> {
         let insecure = options.insecure.iter().map(|text| Insecure::parse(text)).collect::<Result<_>>()?;
-        let mirrors = options.mirrors.iter();
         let mut settings = Settings {
-            mirrors: mirrors.map(|url| Mirror { host: "docker.io".into(), url: url.clone() }).collect(),
+            mirrors: options.mirrors.clone(),
             insecure,
             certs_dirs: options.certs_dirs.clone(),
             proxies: Proxies::from_environment(),

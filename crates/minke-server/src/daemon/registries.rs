@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use minke_engine::RegistryOptions;
+use minke_engine::{Mirror, RegistryOptions};
 use minke_model::{Error, Result};
 use serde::Deserialize;
 
 /// Where the certificates of single registries are, the last one's word counting.
 const CERTS_DIRS: [&str; 2] = ["/etc/docker/certs.d", "/etc/minke/certs.d"];
+
+/// The registry whose mirrors need no name before them.
+const DOCKER: &str = "docker.io";
 
 /// The flags.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,7 +19,7 @@ pub struct RegistryFlags {
     /// A registry, or a network of them, without checked TLS: `host:port` or `10.0.0.0/8`; may be given several times.
     #[arg(long = "insecure-registry", value_name = "REGISTRY")]
     pub insecure_registries: Vec<String>,
-    /// The address of a mirror of Docker's registry; may be given several times.
+    /// The address of a mirror of Docker's registry, or `HOST=ADDRESS` of another one's (`*` of all); may be given several times.
     #[arg(long = "registry-mirror", value_name = "ADDRESS")]
     pub registry_mirrors: Vec<String>,
     /// How many blobs are fetched at once.
@@ -60,14 +63,7 @@ impl RegistryFlags {
 pub fn join(flags: &RegistryFlags, file: &RegistryFile) -> Result<RegistryOptions> {
     let defaults = RegistryOptions::default();
     let mirrors = [file.registry_mirrors.clone(), flags.registry_mirrors.clone()].concat();
-    for mirror in &mirrors {
-        let address = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
-        if address.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
-            return Err(Error::invalid(format!(
-                "invalid mirror: {mirror:?}: it must be https://HOST[:PORT][/PATH], without user, query or fragment"
-            )));
-        }
-    }
+    let mirrors = mirrors.iter().map(|text| parse_mirror(text)).collect::<Result<_>>()?;
     let number = |key: &str, flag: Option<usize>, file: Option<usize>, default: usize| match flag.or(file) {
         Some(0) => Err(Error::invalid(format!("invalid {key}: 0"))),
         given => Ok(given.unwrap_or(default)),
@@ -95,6 +91,21 @@ pub fn join(flags: &RegistryFlags, file: &RegistryFile) -> Result<RegistryOption
     })
 }
 
+/// Reads an address, or `HOST=ADDRESS`.
+fn parse_mirror(text: &str) -> Result<Mirror> {
+    let (host, url) = match text.split_once('=') {
+        Some((host, url)) if !host.contains('/') => (host, url),
+        _ => (DOCKER, text),
+    };
+    let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if host.is_empty() || address.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
+        return Err(Error::invalid(format!(
+            "invalid mirror: {text:?}: it must be https://HOST[:PORT][/PATH], without user, query or fragment"
+        )));
+    }
+    Ok(Mirror { host: host.to_owned(), url: url.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,14 +113,21 @@ mod tests {
     #[test]
     fn flags_and_file_are_joined_and_mirrors_are_addresses() {
         let file: RegistryFile = serde_json::from_str(
-            r#"{"insecure-registries":["a:1"],"registry-mirrors":["https://m"],"max-concurrent-downloads":7}"#,
+            r#"{"insecure-registries":["a:1"],"registry-mirrors":["https://m","r.example:5000=http://n/x"],"max-concurrent-downloads":7}"#,
         )
         .unwrap();
         let flags = RegistryFlags { insecure_registries: vec!["b:2".into()], ..RegistryFlags::default() };
         let joined = join(&flags, &file).unwrap();
         assert_eq!(joined.insecure, ["a:1", "b:2"]);
-        assert_eq!((joined.mirrors.len(), joined.max_downloads, joined.max_uploads), (1, 7, 5));
-        for bad in [r#"{"registry-mirrors":["m"]}"#, r#"{"max-concurrent-uploads":0}"#] {
+        assert_eq!((joined.max_downloads, joined.max_uploads), (7, 5));
+        let mirrors: Vec<(&str, &str)> =
+            joined.mirrors.iter().map(|mirror| (mirror.host.as_str(), mirror.url.as_str())).collect();
+        assert_eq!(mirrors, [("docker.io", "https://m"), ("r.example:5000", "http://n/x")]);
+        for bad in [
+            r#"{"registry-mirrors":["m"]}"#,
+            r#"{"registry-mirrors":["=https://m"]}"#,
+            r#"{"max-concurrent-uploads":0}"#,
+        ] {
             assert!(join(&flags, &serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
         }
     }
