@@ -10,6 +10,7 @@
 //!
 //! That a chain of ours accepts a packet means no more than that *we* have nothing against it: other tables are asked all the same.
 
+use super::guard::Guard;
 use crate::nft::rule::{self, Part};
 use crate::nft::{Chain, Expression, Family, Hook, Leads, Place, Set, Table, Type, Verdict, number};
 
@@ -242,8 +243,34 @@ fn at(
     Chain { name, hook: Some(Hook { kind, place, priority }), rules }
 }
 
-/// The table for packets.
-pub fn packets(name: &str) -> Table {
+/// Before a packet is redirected: it still has the port of the host.
+const GUARD: i32 = -110;
+
+/// Where the host's own firewall is asked: who comes from outside to a published port.
+fn guard_chains(guard: &Guard) -> Vec<Chain> {
+    let mut rules = vec![
+        line(&[&rule::goes_on(), &leave()]),
+        line(&[&rule::comes_by("lo"), &leave()]),
+        line(&[&rule::within(&[Part::In], BRIDGES.name), &leave()]),
+        line(&[&rule::for_this_host(false), &leave()]),
+    ];
+    for of in [&V4, &V6] {
+        let at = [of.destination, Part::Transport, Part::Port];
+        let port = [Part::Transport, Part::Port];
+        rules.push(line(&[&(of.this)(), &rule::known(&at, of.published_at), &go("guarded")]));
+        rules.push(line(&[&(of.this)(), &rule::known(&port, of.published), &go("guarded")]));
+    }
+    vec![at("guard", "filter", Place::Prerouting, GUARD, rules), chain("guarded", super::guard::rules(guard))]
+}
+
+/// The table for packets; with a guard where the host's own firewall is asked.
+pub fn packets(name: &str, guard: Option<&Guard>) -> Table {
+    let mut table = unguarded(name);
+    table.chains.extend(guard.map(guard_chains).unwrap_or_default());
+    table
+}
+
+fn unguarded(name: &str) -> Table {
     Table {
         family: Family::Inet,
         name: name.to_string(),

@@ -131,7 +131,7 @@ fn plan(listing: &str) -> Plan {
         rules.insert(0, &users_rule);
     }
     let is_ours = |rule: &&str| **rule == mark_rule || **rule == users_rule;
-    let marked = policy_drops || rules.iter().any(|rule| !is_ours(&rule));
+    let marked = policy_drops || rules.iter().any(|rule| !is_ours(rule));
     let users = rules.iter().position(|rule| *rule == users_rule).unwrap_or(0);
     let found = rules.iter().position(|rule| *rule == mark_rule);
     match found {

@@ -1,6 +1,7 @@
 //! Keeps the firewall as it is wanted: when somebody else changes what is in the kernel (`nft flush ruleset`), it is made so again.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,6 +9,7 @@ use minke_model::Result;
 use minke_model::error::Context;
 use minke_sys::AsFd;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::Firewall;
 use crate::nft::Changed;
@@ -30,13 +32,17 @@ impl Keeper {
         repaired: impl Fn(Result<()>) + Send + 'static,
     ) -> Result<Self> {
         let changed = Changed::listen().context("failed to listen for changes of the packet filter")?;
-        let own = firewall.lock().unwrap_or_else(PoisonError::into_inner).port();
+        let (own, folders) = {
+            let firewall = firewall.lock().unwrap_or_else(PoisonError::into_inner);
+            (firewall.port(), firewall.watched())
+        };
+        let files = watch(&folders)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).context("failed to make an eventfd")?;
         let stopped = stop.try_clone().context("failed to copy an eventfd")?;
         let thread = std::thread::Builder::new()
             .name("firewall".into())
             .stack_size(256 * 1024)
-            .spawn(move || keep((&changed, own), &stopped, &firewall, &repaired))
+            .spawn(move || keep((&changed, own), (&stopped, &files), &firewall, &repaired))
             .context("failed to start a thread")?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -53,13 +59,14 @@ impl Drop for Keeper {
 
 fn keep(
     (changed, own): (&Changed, u32),
-    stop: &OwnedFd,
+    (stop, files): (&OwnedFd, &OwnedFd),
     firewall: &Mutex<Firewall>,
     repaired: &dyn Fn(Result<()>),
 ) {
     loop {
         let heard = changed.as_fd();
-        let mut fds = [PollFd::new(&heard, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        let mut fds =
+            [&heard as &dyn AsFd, stop, files].map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
@@ -68,17 +75,35 @@ fn keep(
         if !fds[1].revents().is_empty() {
             return;
         }
-        match changed.hear(own) {
-            Ok(false) => {}
-            Ok(true) => {
-                let result = firewall.lock().unwrap_or_else(PoisonError::into_inner).repair();
-                match result {
-                    Ok(false) => {}
-                    Ok(true) => repaired(Ok(())),
-                    Err(error) => repaired(Err(error)),
-                }
+        let mut matters = false;
+        if !fds[2].revents().is_empty() {
+            // What is written one after the other is read as one.
+            matters |= rustix::io::read(files, &mut [0; 4096]).is_ok();
+        }
+        if !fds[0].revents().is_empty() {
+            match changed.hear(own) {
+                Ok(others) => matters |= others,
+                Err(_) => return,
             }
-            Err(_) => return,
+        }
+        if !matters {
+            continue;
+        }
+        let result = firewall.lock().unwrap_or_else(PoisonError::into_inner).repair();
+        match result {
+            Ok(false) => {}
+            Ok(true) => repaired(Ok(())),
+            Err(error) => repaired(Err(error)),
         }
     }
+}
+
+/// Hears of changed files in these folders; one that isn't there is left out.
+fn watch(folders: &[PathBuf]) -> Result<OwnedFd> {
+    let files =
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context("failed to watch files")?;
+    for folder in folders {
+        let _ = inotify::add_watch(&files, folder, WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO);
+    }
+    Ok(files)
 }

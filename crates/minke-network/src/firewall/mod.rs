@@ -3,12 +3,15 @@
 
 mod connections;
 pub mod frame;
+mod guard;
 mod iptables;
 mod keep;
 mod tables;
+mod ufw;
 mod wanted;
 
 pub use connections::{Connections, Forget};
+pub use guard::{Guard, GuardRule};
 pub use keep::Keeper;
 pub use tables::{Firewall, Settings};
 pub use wanted::{Families, LinkRule, NetworkRules, PublishedRule, Wanted};

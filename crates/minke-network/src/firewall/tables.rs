@@ -1,6 +1,7 @@
 //! What is wanted, made so: compared with what is there, and only the difference written, at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use minke_model::error::Context;
 use minke_model::{Error, ErrorKind, Result};
@@ -8,7 +9,9 @@ use minke_sys::Errno;
 use minke_sys::netlink::Refusal;
 
 use super::frame;
+use super::guard::Guard;
 use super::iptables::Tools;
+use super::ufw;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
 use crate::nft::{Changes, Data, Nft, Table, number};
@@ -37,6 +40,11 @@ pub struct Firewall {
     nft: Nft,
     settings: Settings,
     tools: Option<Tools>,
+    /// Where ufw's files are, if they are honoured.
+    ufw: Option<PathBuf>,
+    /// What they say, and what the table was made with.
+    guard: Option<Guard>,
+    guarded: Option<Guard>,
     /// For which families chains of others want packets marked, once they were asked.
     marked: Option<Families>,
     tables: [Kept; 2],
@@ -77,13 +85,33 @@ impl Firewall {
             nft,
             settings,
             tools,
+            ufw: None,
+            guard: None,
+            guarded: None,
             marked: None,
             tables: [
-                Kept::new(frame::packets(&names.table), packet_elements, false),
+                Kept::new(frame::packets(&names.table, None), packet_elements, false),
                 Kept::new(frame::frames(&names.table), frame_elements, true),
             ],
             wanted: None,
         })
+    }
+
+    /// Honours ufw: who may connect to the host decides about published ports too. `etc` is `/etc`. Its files are read again at
+    /// each repair.
+    pub fn honour_ufw(&mut self, etc: PathBuf) {
+        self.guard = ufw::read(&etc);
+        self.ufw = Some(etc);
+    }
+
+    /// Returns what the host's own firewall says about published ports; none where it isn't there, is off, or isn't asked.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
+    /// The folders in which a change matters.
+    pub(super) fn watched(&self) -> Vec<PathBuf> {
+        self.ufw.iter().flat_map(|etc| [etc.join("ufw"), etc.join("default")]).collect()
     }
 
     /// Makes the tables so. Against what it put there before, without asking; the first time against what is found. Where all
@@ -106,6 +134,9 @@ impl Firewall {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
         self.marked = None;
+        if let Some(etc) = &self.ufw {
+            self.guard = ufw::read(etc);
+        }
         let others = self.ask_others();
         let changed = self.put(&self.actual(&wanted))?;
         others.map(|()| changed)
@@ -198,6 +229,13 @@ impl Firewall {
     }
 
     fn put(&mut self, wanted: &Wanted) -> Result<bool> {
+        if self.guard != self.guarded {
+            let [packets, _] = &mut self.tables;
+            packets.table = frame::packets(&packets.table.name, self.guard.as_ref());
+            packets.comment = frame::comment(&packets.table);
+            packets.there = None;
+            self.guarded.clone_from(&self.guard);
+        }
         let mut changed = false;
         for kept in &mut self.tables {
             changed |= put_table(&self.nft, kept, wanted)?;

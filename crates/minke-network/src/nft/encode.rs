@@ -268,6 +268,18 @@ fn encode<P: Pusher>(list: PushExprListAttrs<P>, expression: &Expression) -> Pus
             .end_nested()
             .end_nested()
             .end_nested(),
+        Expression::Range { register, first, last } => one
+            .nested_data_range()
+            .push_sreg(*register)
+            .push_op(0)
+            .nested_from_data()
+            .push_value(first)
+            .end_nested()
+            .nested_to_data()
+            .push_value(last)
+            .end_nested()
+            .end_nested()
+            .end_nested(),
         Expression::Bits { register, mask, xor } => one
             .nested_data_bitwise()
             .push_sreg(*register)

@@ -56,6 +56,15 @@ pub enum Expression {
         /// Whether it is to be equal.
         equal: bool,
     },
+    /// Goes on if the value is one of these.
+    Range {
+        /// What is compared.
+        register: u32,
+        /// The first.
+        first: Vec<u8>,
+        /// The last.
+        last: Vec<u8>,
+    },
     /// `register = (register & mask) ^ xor`.
     Bits {
         /// Which.
@@ -295,6 +304,34 @@ pub mod rule {
     /// The packet's connection was redirected from a published port.
     pub fn redirected() -> Vec<Expression> {
         connection_bits(CT_STATUS, REDIRECTED)
+    }
+
+    /// The packet's port, of this part, is one of these.
+    pub fn port_in(part: Part, first: u16, last: u16) -> Vec<Expression> {
+        let test = if first == last {
+            compare(&first.to_be_bytes(), true)
+        } else {
+            let (first, last) = (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
+            Expression::Range { register: FIRST, first, last }
+        };
+        vec![part.load(FIRST).0, test]
+    }
+
+    /// The packet's address, of this part, is in a network.
+    pub fn in_net(part: Part, net: ipnet::IpNet) -> Vec<Expression> {
+        let bytes = |address| crate::nft::Parts::default().address(address).done();
+        let mask = bytes(net.netmask());
+        let xor = vec![0; mask.len()];
+        vec![
+            part.load(FIRST).0,
+            Expression::Bits { register: FIRST, mask, xor },
+            compare(&bytes(net.network()), true),
+        ]
+    }
+
+    /// These parts are in the map, wherever it leads.
+    pub fn known(parts: &[Part], map: &'static str) -> Vec<Expression> {
+        [loads(parts), vec![Expression::Map { map, register: FIRST, into: FIRST }]].concat()
     }
 
     /// These parts are in the set.

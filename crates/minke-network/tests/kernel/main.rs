@@ -3,6 +3,7 @@
 
 mod firewall;
 mod forwarding;
+mod guard;
 mod links;
 mod parents;
 mod place;
