@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use minke_sys::process::{CLONE_NEWNET, join_namespaces};
 use minke_sys::procfs::Procfs;
@@ -9,17 +10,22 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Process;
 
-/// A namespace, and the one to come back to.
+/// A namespace.
 #[derive(Debug)]
 pub struct Namespace {
     inside: OwnedFd,
-    home: OwnedFd,
 }
+
+/// The one to come back to.
+static HOME: OnceLock<OwnedFd> = OnceLock::new();
 
 impl Namespace {
     /// Takes a namespace.
     pub fn new(inside: OwnedFd) -> io::Result<Self> {
-        Ok(Self { inside, home: own()? })
+        if HOME.get().is_none() {
+            let _ = HOME.set(own()?);
+        }
+        Ok(Self { inside })
     }
 
     /// That of a process, if it is still the same one.
@@ -38,9 +44,10 @@ impl Namespace {
 
     /// Does something inside. It must not wait.
     pub fn enter<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let home = HOME.get().ok_or(io::ErrorKind::NotFound)?;
         join_namespaces(&self.inside, u64::from(CLONE_NEWNET))?;
         let result = act();
-        if join_namespaces(&self.home, u64::from(CLONE_NEWNET)).is_err() {
+        if join_namespaces(home, u64::from(CLONE_NEWNET)).is_err() {
             // Whatever came next would be done in the wrong place. The engine starts another.
             std::process::abort();
         }
@@ -49,7 +56,7 @@ impl Namespace {
 }
 
 /// The calling thread's own.
-pub fn own() -> io::Result<OwnedFd> {
+fn own() -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())?)
 }

@@ -89,6 +89,7 @@ impl Running {
             self.namespace = Some(Rc::new(Namespace::new(namespace)?));
         }
         if self.namespace.is_none()
+            && wanted.resolver.is_some()
             && let Some(process) = wanted.process
         {
             self.namespace = Some(Rc::new(Namespace::of(process)?));
