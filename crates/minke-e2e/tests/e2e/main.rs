@@ -36,6 +36,7 @@ mod metrics;
 mod mixed;
 mod mounts;
 mod namespaces;
+mod netd;
 mod networks;
 mod nfs;
 mod oci;
