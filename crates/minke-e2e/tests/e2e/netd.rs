@@ -19,7 +19,7 @@ fn netd(rig: &Rig) -> Option<i32> {
 }
 
 fn fetched(rig: &Rig) -> Option<()> {
-    (rig.on_host(&["wget", "-q", "-T", "2", "-O", "-", "http://127.0.0.1:8080/"]).text() == "hello").then_some(())
+    (rig.on_host(&["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]).text() == "hello").then_some(())
 }
 
 #[test]
