@@ -1,6 +1,8 @@
 //! netd under a whole engine: names and published ports when it is killed, and when the engine is.
 
-use minke_e2e::{EngineKind, Rig, networked, process, within};
+use std::process::Command;
+
+use minke_e2e::{EngineKind, Rig, networked, peers, process, within};
 use rustix::process::Signal;
 
 /// Serves a page at port 80.
@@ -18,8 +20,16 @@ fn netd(rig: &Rig) -> Option<i32> {
     process::all().into_iter().find(is_ours)
 }
 
+/// What an applet says where netd is, also while there is no engine.
+fn beside(netd: i32, words: &[&str]) -> String {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/proc/{netd}/ns/net")).arg(peers::busybox()).args(words);
+    let output = command.output().unwrap_or_else(|error| panic!("{error}: {command:?}"));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
 fn fetched(rig: &Rig) -> Option<()> {
-    (rig.on_host(&["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]).text() == "hello").then_some(())
+    (beside(netd(rig)?, &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]) == "hello").then_some(())
 }
 
 #[test]
@@ -60,7 +70,7 @@ fn names_and_ports_go_on_while_the_engine_is_down() {
         within(20, "the port answers without an engine", || fetched(rig));
         process::signal(gone, Signal::KILL);
         within(20, "the port of the one that ended is free", || {
-            let listens = rig.on_host(&["netstat", "-ltn"]).text();
+            let listens = beside(before, &["netstat", "-ltn"]);
             (listens.contains(":8080 ") && !listens.contains(":8081 ")).then_some(())
         });
         rig.start_engine();
