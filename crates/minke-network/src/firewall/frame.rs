@@ -160,7 +160,6 @@ struct Of {
     routable: &'static str,
     linked: &'static str,
     ping: (u8, u8),
-    turned_away: (u8, u8),
 }
 
 const V4: Of = Of {
@@ -181,7 +180,6 @@ const V4: Of = Of {
     routable: ROUTABLE4.name,
     linked: LINKED4.name,
     ping: (number::ICMP, 8),
-    turned_away: (number::ICMP, 5),
 };
 
 const V6: Of = Of {
@@ -202,7 +200,6 @@ const V6: Of = Of {
     routable: ROUTABLE6.name,
     linked: LINKED6.name,
     ping: (number::ICMP6, 128),
-    turned_away: (number::ICMP6, 137),
 };
 
 fn line(parts: &[&[Expression]]) -> Vec<Expression> {
@@ -318,7 +315,6 @@ fn unguarded(name: &str) -> Table {
             chain("allowed", vec![rule::verdict_of(&[Part::Family], ALLOW.name), accept()]),
             chain(MARK, vec![rule::mark(ALLOWED_MARK)]),
             chain(NOT_OURS, vec![line(&[&rule::goes_on(), &leave()]), refuse()]),
-            at("output", "filter", Place::Output, FILTER, vec![turned_away(&V4), turned_away(&V6)]),
         ],
     }
 }
@@ -355,7 +351,8 @@ fn leaving(of: &Of) -> Vec<Vec<Expression>> {
     let this = (of.this)();
     let stays = rule::within(&[Part::Out, of.source], of.own);
     vec![
-        // To a published port of its own network, or its own: the answer must come back by the host.
+        // To a published port of its own network, or its own: the answer must come back by the host. By the source, as on a
+        // filtered bridge nobody knows here by which interface the packet came.
         line(&[&rule::redirected(), &this, &stays, &rule::masquerade()]),
         line(&[&this, &stays, &leave()]),
         line(&[&this, &rule::source_by(&[of.source], of.sources, of.family)]),
@@ -426,18 +423,6 @@ fn inward() -> Vec<Vec<Expression>> {
     rules.extend(neighbours(|| go("allowed")));
     rules.push(refuse());
     rules
-}
-
-/// A container that asks the host for a published port of its own network is not told that there is a shorter way: the
-/// shorter way would be past the redirection.
-fn turned_away(of: &Of) -> Vec<Expression> {
-    let (protocol, kind) = of.turned_away;
-    line(&[
-        &rule::within(&[Part::Out], BRIDGES.name),
-        &(of.this)(),
-        &rule::message(protocol, kind),
-        &refuse(),
-    ])
 }
 
 const ARP: u16 = 0x0806;

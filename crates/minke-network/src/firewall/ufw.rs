@@ -26,7 +26,7 @@ struct Files<'a> {
 }
 
 fn parse(files: &Files<'_>) -> Option<Guard> {
-    if value(files.conf, "ENABLED")?.to_ascii_lowercase() != "yes" {
+    if !value(files.conf, "ENABLED")?.eq_ignore_ascii_case("yes") {
         return None;
     }
     let accepts = value(files.defaults, "DEFAULT_INPUT_POLICY").is_some_and(|policy| policy == "ACCEPT");
