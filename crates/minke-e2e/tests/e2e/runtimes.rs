@@ -81,6 +81,11 @@ fn a_container_lives_and_ends_as_any_other() {
         assert_eq!(run.stderr, "e\n");
         let piped = rig.with_input("run --rm -i busybox cat", b"through\n");
         assert_eq!(shown(&piped), (0, "through".into()), "{piped:?}");
+        assert_eq!(rig.ok("run --rm --network none busybox sh -c 'ip -o link | grep -c UP'"), "1");
+        assert_eq!(
+            rig.ok("run --rm --network none busybox cat /proc/sys/net/ipv4/ip_unprivileged_port_start"),
+            "0"
+        );
         rig.ok("run -d --name one --memory 64m --pids-limit 77 busybox sh -c 'echo up; exec sleep 1000'");
         rig.await_log("one", "up");
         assert_eq!(rig.inspect("one")["HostConfig"]["Runtime"], name);

@@ -29,6 +29,8 @@ pub const OWN_RUNTIMES: [&str; 3] = ["minke", "runc", "io.containerd.runc.v2"];
 const OLDEST: &str = "1.0.2";
 /// How long a runtime may take to clear up before another call is made.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where a bundle has its network namespace.
+const NETWORK: &str = "network";
 /// What the name of a bundle begins with.
 const FOLDER: &str = "bundle.";
 /// Where a reaper is in a container, and the name by which it knows what it is.
@@ -66,6 +68,8 @@ pub struct Run<'a> {
     pub settings: ContainerSettings,
     /// Mounts that are given as descriptors.
     pub given: Vec<Given>,
+    /// The network namespace, if one was made ahead.
+    pub network: Option<OwnedFd>,
     /// Programs to be run beside it.
     pub hooks: &'a [Hook],
 }
@@ -91,6 +95,12 @@ pub fn prepare(shared: &Shared, runtime: &RuntimeSettings, mut run: Run<'_>) -> 
         places.push(place);
         given.push(mounted.mount);
     }
+    if let Some(network) = &run.network {
+        let copy = mount::copy_fd(network, Extent::One).map_err(std::io::Error::from);
+        given.push(copy.context("passing on the network namespace")?);
+        make_file(&folder.join(NETWORK))?;
+        places.push(NETWORK.to_owned());
+    }
     if run.settings.init {
         add_init(shared, &mut run.settings)?;
     }
@@ -102,7 +112,7 @@ pub fn prepare(shared: &Shared, runtime: &RuntimeSettings, mut run: Run<'_>) -> 
         run.settings.cgroup_path = format!("{}:{prefix}:{name}", unit.slice);
         Some("--systemd-cgroup".to_owned())
     });
-    write(&folder.join("config.json"), &configuration(shared, &run)?)?;
+    write(&folder.join("config.json"), &configuration(shared, &run, &folder)?)?;
     let state = ["--root".to_owned(), folder.join("state").to_string_lossy().into_owned()];
     let call = Foreign {
         program: program(&runtime.path)?,
@@ -131,10 +141,14 @@ fn program(path: &str) -> Result<String> {
 }
 
 /// What the runtime reads.
-fn configuration(shared: &Shared, run: &Run<'_>) -> Result<Value> {
+fn configuration(shared: &Shared, run: &Run<'_>, folder: &Path) -> Result<Value> {
     let spec = docker::generate_with_filter(&run.settings, &shared.host.facts)?;
     let mut value = serde_json::to_value(spec).context("the container's configuration can't be written")?;
     value["ociVersion"] = json!(OLDEST);
+    let namespaces = value["linux"]["namespaces"].as_array_mut().into_iter().flatten();
+    for network in namespaces.filter(|namespace| run.network.is_some() && namespace["type"] == "network") {
+        network["path"] = json!(folder.join(NETWORK));
+    }
     for hook in run.hooks {
         let mut written = json!({ "path": hook.path });
         if !hook.args.is_empty() {
@@ -201,6 +215,10 @@ fn make_place(place: &Path, source: &Path) -> Result<()> {
         return make_directory(place);
     }
     make_directory(place.parent().unwrap_or(place))?;
+    make_file(place)
+}
+
+fn make_file(place: &Path) -> Result<()> {
     File::create(place).map(drop).with_context(|| format!("making {}", place.display()))
 }
 

@@ -194,7 +194,8 @@ fn prepare(
     Note::of(generation, shim)?.write(&paths.shim_note)?;
     let mut request = request(record, generation, &paths, plan, attach)?;
     if let Some(runtime) = runtime {
-        let run = foreign::Run { record, generation, settings, given, hooks: &hooks };
+        let network = shared.spare_networks.take(&request.plan.namespaces);
+        let run = foreign::Run { record, generation, settings, given, network, hooks: &hooks };
         let foreign::Prepared { bundle, given, helper } = foreign::prepare(shared, runtime, run)?;
         (request.foreign, request.bundle) = (true, bundle);
         let sources = given.into_iter().chain([helper]).collect();
