@@ -54,10 +54,16 @@ impl Runtimes {
 
     /// Runs a test for each.
     fn each(body: impl Fn(&Rig, &str)) {
+        Self::each_with(&[], body);
+    }
+
+    /// The same with flags of the engine.
+    fn each_with(more: &[&str], body: impl Fn(&Rig, &str)) {
         let runtimes = Self::new();
         for name in ["the-runc", "crun", "ours"] {
             let mut flags: Vec<&str> = runtimes.flags.iter().map(String::as_str).collect();
             flags.extend(["--default-runtime", name]);
+            flags.extend(more);
             println!("by {name}");
             Rig::run(Client::Minke, &flags, |rig| body(rig, name));
         }
@@ -215,5 +221,18 @@ fn a_runtime_has_to_be_known() {
         rig.stop_engine();
         rig.start_engine_with(&[]);
         rig.fails("start one", 1, "unknown or invalid runtime name: other");
+    });
+}
+
+#[test]
+fn it_is_on_the_networks_that_it_asks_for() {
+    Runtimes::each_with(&["networks"], |rig, _| {
+        rig.ok("run -d --network bridge --name web busybox sleep 1000");
+        let found = rig.inspect("web")["NetworkSettings"]["Networks"]["bridge"].clone();
+        let (address, gateway) = (found["IPAddress"].as_str(), found["Gateway"].as_str());
+        let shown = rig.ok("exec web ip addr show eth0");
+        assert!(shown.contains(address.expect("an address")), "{shown}");
+        rig.ok(&format!("exec web ping -c 1 -W 5 {}", gateway.expect("a gateway")));
+        assert_eq!(rig.ok("exec web cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "0");
     });
 }

@@ -166,19 +166,12 @@ fn prepare(
         }
     }
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
-    let mut joined = namespaces::join(shared, record)?;
+    let joined = namespaces::join(shared, record)?;
     if joined.network.is_none() {
         write_network_files(shared, record, &paths, joining.live())?;
     }
     let runtime = foreign::of(shared, &record.host_config.runtime)?;
     let mut connecting = Connecting { joining, linking, namespace: None };
-    if runtime.is_some()
-        && let Some(namespace) = connecting.wait()?
-    {
-        // Another runtime is told of it by a name, which is good as long as the engine holds it.
-        let number = std::os::fd::AsRawFd::as_raw_fd(&namespace.descriptor());
-        joined.network = Some(format!("/proc/{}/fd/{number}", std::process::id()));
-    }
     let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
@@ -193,8 +186,13 @@ fn prepare(
     let shim = spawn_shim(shared, record, &control)?;
     Note::of(generation, shim)?.write(&paths.shim_note)?;
     let mut request = request(record, generation, &paths, plan, attach)?;
+    let network = match connecting.wait()? {
+        None => shared.spare_networks.take(&request.plan.namespaces).map(Arc::new),
+        namespace => namespace,
+    };
+    let descriptor = |namespace: Arc<Namespace>| namespace.descriptor().try_clone_to_owned();
+    let network = network.map(descriptor).transpose().context("handing over the network namespace")?;
     if let Some(runtime) = runtime {
-        let network = shared.spare_networks.take(&request.plan.namespaces);
         let run = foreign::Run { record, generation, settings, given, network, hooks: &hooks };
         let foreign::Prepared { bundle, given, helper } = foreign::prepare(shared, runtime, run)?;
         (request.foreign, request.bundle) = (true, bundle);
@@ -208,12 +206,6 @@ fn prepare(
         request.bundle = bundle::write(&paths, &settings, &shared.host.facts)?;
         request.hooks = hooks;
     }
-    let network = match connecting.wait()? {
-        None => shared.spare_networks.take(&request.plan.namespaces).map(Arc::new),
-        namespace => namespace,
-    };
-    let descriptor = |namespace: Arc<Namespace>| namespace.descriptor().try_clone_to_owned();
-    let network = network.map(descriptor).transpose().context("handing over the network namespace")?;
     request.network = network.is_some();
     Ok(Prepared { connection, request: Box::new(request), root, network, sources, hold, connecting })
 }
