@@ -64,12 +64,10 @@ fn unused_networks_are_pruned_and_events_tell() {
         let answer = rig.post("/networks/prune?filters=%7B%22label!%22%3A%5B%22keep%22%5D%7D", &json!(null));
         assert_eq!(answer.json()["NetworksDeleted"], json!(["gone"]), "{answer:?}");
         assert_eq!(rig.ok("network ls --filter type=custom --format '{{.Name}}'").trim(), "kept");
-        let line = format!(
-            "events --since 1 --until 0s --filter type=network --format '{{{{.Action}}}} {{{{index .Actor.Attributes \"name\"}}}} {{{{index .Actor.Attributes \"type\"}}}}'"
-        );
+        let line = "events --since 1 --until 0s --filter type=network --format '{{.Action}} {{index .Actor.Attributes \"name\"}} {{index .Actor.Attributes \"type\"}}'";
         let mut told = String::new();
         within(10, "the events are told", || {
-            told = rig.ok(&line);
+            told = rig.ok(line);
             told.contains("destroy gone").then_some(())
         });
         let told: Vec<&str> = told.lines().take(3).collect();

@@ -217,14 +217,9 @@ fn network(config: &mut ContainerConfig, host_config: &mut HostConfig, id: &str,
     if host_config.network_mode.is_empty() {
         host_config.network_mode = "default".into();
     }
-    match host_config.network_mode.as_str() {
-        "host" => {
-            if config.hostname.is_empty() {
-                around.hostname.clone_into(&mut config.hostname);
-            }
-        }
-        // Whether a network or another container is there is looked at elsewhere.
-        _ => {}
+    // Whether a network or another container is there is looked at elsewhere.
+    if host_config.network_mode == "host" && config.hostname.is_empty() {
+        around.hostname.clone_into(&mut config.hostname);
     }
     if config.hostname.is_empty() {
         config.hostname = id[..12].to_owned();
