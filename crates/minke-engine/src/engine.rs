@@ -115,7 +115,7 @@ impl Engine {
         let shared = tokio::task::spawn_blocking(open).await.context("starting the engine")??;
         let shared = Arc::new(shared);
         shared.netd.wake();
-        shared.ground.listen(Arc::downgrade(&shared));
+        shared.ground.tell(Arc::downgrade(&shared));
         reconcile::all(&shared).await?;
         Ok(Self { shared })
     }
@@ -201,7 +201,8 @@ impl Shared {
             tracing::warn!("containers that choose no network get none: {why}");
             network.bridge = DefaultBridge::None;
         }
-        let routes = ground.routes();
+        // Only who may need a subnet asks the kernel.
+        let routes = if network.bridge == DefaultBridge::Own { ground.routes() } else { Vec::new() };
         let surface = Surface { routes: &routes, bridge: &ground.names.bridge };
         Ok(Self {
             networks: Networks::open(&store, network, &id, &surface)?,

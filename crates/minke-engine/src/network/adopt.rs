@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use minke_network::Driver;
+
 use super::allocate::Who;
 use super::{Live, join, lock};
 use crate::container::owner::Found;
@@ -15,6 +17,9 @@ pub fn all(shared: &Shared, found: &mut [Found]) {
         one.networks = of(shared, one).map(Arc::new);
     }
     let networks = shared.networks.all();
+    if networks.iter().all(|network| matches!(network.driver, Driver::Host | Driver::Null)) {
+        return;
+    }
     shared.ground.sweep(&networks);
     for network in &networks {
         let used = shared.networks.is_used(&network.id);

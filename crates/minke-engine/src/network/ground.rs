@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Weak};
+use std::sync::{Mutex, OnceLock, Weak};
 
 use ipnet::IpNet;
 use minke_model::{Error, ErrorKind, Result};
@@ -33,7 +33,10 @@ pub struct Ground {
     kernel: Option<Kernel>,
     /// Why there is none.
     missing: Option<String>,
-    uplink_mtu: Option<u32>,
+    /// Asked for when it is first needed.
+    uplink_mtu: OnceLock<Option<u32>>,
+    /// Who hears of links that go, until somebody listens.
+    listener: Mutex<Option<Weak<Shared>>>,
     /// The ids of networks whose links are there.
     made: Mutex<BTreeSet<String>>,
     /// Who has which port of the host.
@@ -97,12 +100,12 @@ impl Ground {
                 Err(error) => (None, Some(error.to_string())),
             }
         };
-        let uplink_mtu = kernel.as_ref().and_then(|kernel| kernel.uplink_mtu().ok().flatten());
         Self {
             names,
             kernel,
             missing,
-            uplink_mtu,
+            uplink_mtu: OnceLock::new(),
+            listener: Mutex::default(),
             made: Mutex::default(),
             ports: Mutex::default(),
             ephemeral: ephemeral(),
@@ -114,6 +117,12 @@ impl Ground {
     /// Why no container can be connected to anything, if so.
     pub fn missing(&self) -> Option<&str> {
         self.missing.as_deref()
+    }
+
+    fn uplink_mtu(&self) -> Option<u32> {
+        *self
+            .uplink_mtu
+            .get_or_init(|| self.kernel.as_ref().and_then(|kernel| kernel.uplink_mtu().ok().flatten()))
     }
 
     /// The routes of the host, without those of this engine.
@@ -152,7 +161,7 @@ impl Ground {
         if made.contains(&network.id) {
             return Ok(());
         }
-        self.kernel()?.make(&plan_link(network, self.uplink_mtu)?)?;
+        self.kernel()?.make(&plan_link(network, self.uplink_mtu())?)?;
         made.insert(network.id.clone());
         Ok(())
     }
@@ -166,7 +175,7 @@ impl Ground {
         if !made.remove(&network.id) && self.kernel.is_none() {
             return Ok(());
         }
-        self.kernel()?.remove(&plan_link(network, self.uplink_mtu)?)
+        self.kernel()?.remove(&plan_link(network, self.uplink_mtu())?)
     }
 
     /// Whether a network's link is there.
@@ -179,7 +188,7 @@ impl Ground {
     /// # Errors
     /// An option that isn't one.
     pub fn plan(&self, network: &Network, endpoint: &Endpoint) -> Result<Option<EndpointPlan>> {
-        plan_endpoint(network, &interface(endpoint), &self.names, self.uplink_mtu)
+        plan_endpoint(network, &interface(endpoint), &self.names, self.uplink_mtu())
     }
 
     /// Makes an endpoint's interface in a namespace.
@@ -200,6 +209,7 @@ impl Ground {
         }
         let end =
             End { network: network.id.clone(), addresses: endpoint.addresses().collect(), ..End::default() };
+        self.listen();
         lock(&self.ends).insert(self.names.host_end_of(&endpoint.id), end);
     }
 
@@ -276,7 +286,7 @@ impl Ground {
         drop(ends);
         let mut wanted = BTreeSet::new();
         for network in networks {
-            match plan_link(network, self.uplink_mtu) {
+            match plan_link(network, self.uplink_mtu()) {
                 Ok(minke_network::link::LinkPlan::Bridge(plan)) => drop(wanted.insert(plan.name)),
                 Ok(minke_network::link::LinkPlan::Parent(plan)) => drop(wanted.insert(plan.name)),
                 _ => {}
@@ -302,8 +312,14 @@ impl Ground {
         Families { v4: v4 && strict, v6: v6 && strict }
     }
 
+    /// Says who hears of links that go: from the first one on that is made.
+    pub fn tell(&self, shared: Weak<Shared>) {
+        *lock(&self.listener) = Some(shared);
+    }
+
     /// Listens for links that go, as long as the engine lives.
-    pub fn listen(&self, shared: Weak<Shared>) {
+    fn listen(&self) {
+        let Some(shared) = lock(&self.listener).take() else { return };
         let Some(kernel) = &self.kernel else { return };
         let heard = match kernel.watch_gone() {
             Ok(heard) => heard,

@@ -12,7 +12,7 @@ use minke_network::ports::{Protocol, Wanted};
 /// # Errors
 /// Docker's words for what is no port or address.
 pub fn check(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    config.exposed_ports.keys().try_for_each(|port| exposed(port).map(drop))?;
+    // What is no port among the exposed ones is kept and shown, as Docker does; nobody reaches it.
     wanted(config, host).map(drop)
 }
 
@@ -39,7 +39,7 @@ pub fn wanted(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Wanted>
     }
     if host.publish_all_ports {
         for port in config.exposed_ports.keys() {
-            for (container_port, protocol) in exposed(port)? {
+            for (container_port, protocol) in exposed(port).unwrap_or_default() {
                 let is_bound =
                     |one: &Wanted| one.container_port == container_port && one.protocol == protocol;
                 if !all.iter().any(is_bound) {
