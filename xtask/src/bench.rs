@@ -31,6 +31,8 @@ pub struct Row {
 pub enum Bar {
     /// At most this share of the figure of the contender at the index.
     ShareOf(usize, f64),
+    /// At most these shares of the figures of contenders named by index.
+    Shares(Vec<(usize, f64)>),
     /// At least this many times the figure of each contender named by index.
     Times(Vec<(usize, f64)>),
     /// At most this much.
@@ -97,7 +99,7 @@ impl Stage {
         let tar = folder.join("busybox.tar");
         std::fs::write(&tar, rootfs::busybox_tar())?;
         let mut minke = Minke::new(&folder);
-        minke.start(&[]);
+        minke.start(&[minke_e2e::engine::NETWORKS]);
         let socket = folder.join("docker.sock");
         let mut dockerd = Command::new("dockerd");
         dockerd.arg("--data-root").arg(folder.join("docker")).arg("--pidfile").arg(folder.join("docker.pid"));
@@ -245,6 +247,19 @@ fn report(rows: &[Row]) -> String {
                     format!("{ratio:.3} of {}", row.figures[*index].0),
                     format!("at most {share:.3}"),
                     ratio <= *share,
+                )
+            }
+            Bar::Shares(bounds) => {
+                let of = |index: usize| own / row.figures[index].1;
+                let ratios: Vec<String> = bounds
+                    .iter()
+                    .map(|(index, _)| format!("{:.3} of {}", of(*index), row.figures[*index].0))
+                    .collect();
+                let bars: Vec<String> = bounds.iter().map(|(_, share)| format!("{share:.3}")).collect();
+                (
+                    ratios.join(", "),
+                    format!("at most {}", bars.join(", ")),
+                    bounds.iter().all(|(index, share)| of(*index) <= *share),
                 )
             }
             Bar::Times(bounds) => {

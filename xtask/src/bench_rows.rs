@@ -11,7 +11,7 @@ use minke_e2e::{Engine, http, peers, process};
 use serde_json::{Value, json};
 
 use crate::bench::{Bar, Contender, Row, Stage, medians, timed};
-use crate::{bench_more, bench_registry, run};
+use crate::{bench_more, bench_network, bench_registry, run};
 
 /// How a group of rows is measured.
 pub type Take = fn(&mut Stage) -> Result<Vec<Row>>;
@@ -28,16 +28,20 @@ pub const ROWS: &[(&str, Take)] = &[
     ("stats", bench_more::stats),
     ("memory", memory),
     ("transfers", bench_registry::transfers),
+    ("networks", bench_network::starts),
+    ("traffic", bench_network::traffic),
 ];
 
 /// What the page says below the table.
 pub const NOTES: &str = "\
-Every container runs without a network (`--network none`). `minke` is our command line with our engine, `docker on minke` the docker\n\
+Every container runs without a network (`--network none`) where a row names none. `minke` is our command line with our engine, `docker on minke` the docker\n\
 client with our engine, `docker` the docker client with dockerd. The `oci` row runs one bundle whose configuration is the one that\n\
 dockerd hands to its runtime, with Docker's seccomp profile. `list` asks for `GET /containers/json` with 50 containers on one\n\
 connection. The log rows write 40 MB in lines of 100 bytes from a file and read them back, in MB/s. Memory is the proportional set size (PSS) of every process of an engine.\n\
 The rows of transfers have an image of 20,000 files, half of whose bytes compress, in layers of gzip, at Debian's registry on the loopback; a push\n\
-goes to a registry that has nothing. `MINKE_BENCH_IMAGE_MB` makes the image smaller.\n";
+goes to a registry that has nothing. `MINKE_BENCH_IMAGE_MB` makes the image smaller.\n\
+Bytes, connections and names are counted for one second by threads in the network namespaces of containers and of an outsider,\n\
+who has one cable to the host.\n";
 
 fn milliseconds(command: &mut Command) -> Result<f64> {
     Ok(timed(command)?.as_secs_f64() * 1000.0)

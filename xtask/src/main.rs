@@ -4,6 +4,7 @@
 
 mod bench;
 mod bench_more;
+mod bench_network;
 mod bench_registry;
 mod bench_rows;
 mod ci;

@@ -85,3 +85,13 @@ fn stat_field(pid: i32, index: usize) -> Option<String> {
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(index).map(str::to_string)
 }
+
+/// Moves the calling thread into the network namespace of a process.
+///
+/// # Errors
+/// Where there is no such process, or the caller isn't root.
+pub fn enter_network(pid: i32) -> std::io::Result<()> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    let kind = rustix::thread::LinkNameSpaceType::Network;
+    Ok(rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind))?)
+}
