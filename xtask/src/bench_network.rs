@@ -80,9 +80,7 @@ fn fleet(stage: &Stage) -> Result<Row> {
                     })
                 })
                 .collect();
-            starters
-                .into_iter()
-                .try_for_each(|one| one.join().map_err(|_| anyhow!("a starter panicked"))?)
+            starters.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a starter panicked"))?)
         })?;
         let taken = start.elapsed();
         stage.clear()?;
@@ -148,11 +146,19 @@ pub fn traffic(stage: &mut Stage) -> Result<Vec<Row>> {
         ("bytes through a published port by a local address, MB/s", host, peers()),
         ("bytes through a published port by 127.0.0.1, MB/s", loopback, peers()),
     ] {
-        rows.push(Row { what: what.into(), figures: in_turns(&pairs, &|pair| bytes(pair, from(pair)))?, bar });
+        rows.push(Row {
+            what: what.into(),
+            figures: in_turns(&pairs, &|pair| bytes(pair, from(pair)))?,
+            bar,
+        });
     }
     for (what, from, bar) in [
         ("connections through a published port from outside, per second", outer, Bar::Times(vec![(1, 1.0)])),
-        ("connections through a published port by 127.0.0.1, per second", loopback, Bar::Times(vec![(2, 1.0)])),
+        (
+            "connections through a published port by 127.0.0.1, per second",
+            loopback,
+            Bar::Times(vec![(2, 1.0)]),
+        ),
     ] {
         let figures = in_turns(&pairs, &|pair| connections(pair, from(pair)))?;
         rows.push(Row { what: what.into(), figures, bar });

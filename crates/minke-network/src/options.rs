@@ -1,6 +1,7 @@
 //! What a network's driver may be told (`-o`), read once when the network is made. An option that no driver knows is kept
 //! and shown, as Docker does.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use minke_api::StringMap;
@@ -201,6 +202,37 @@ pub fn parse_ipvlan_mode(options: &StringMap) -> Result<(IpvlanMode, IpvlanFlag)
     Ok((mode, flag))
 }
 
+/// The option of an endpoint with settings of its interface.
+const INTERFACE_SETTINGS: &str = "com.docker.network.endpoint.sysctls";
+
+/// Reads the settings of an endpoint's interface, `net.X.Y.IFNAME.Z=VALUE` and more behind commas: paths below
+/// `/proc/sys/net` in which `IFNAME` stands for the interface, with what is written there. No other path can be meant.
+///
+/// # Errors
+/// Names what is none.
+pub fn parse_interface_settings(options: &StringMap) -> Result<BTreeMap<String, String>> {
+    let text = options.get(INTERFACE_SETTINGS).map_or("", String::as_str);
+    text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(interface_setting).collect()
+}
+
+fn interface_setting(pair: &str) -> Result<(String, String)> {
+    let unknown = || {
+        Error::invalid(format!(
+            "unrecognised network interface sysctl '{pair}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V'"
+        ))
+    };
+    let (key, value) = pair.split_once('=').ok_or_else(unknown)?;
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match key.trim().split('.').collect::<Vec<_>>()[..] {
+        ["net", kind @ ("ipv4" | "ipv6" | "mpls"), group, "IFNAME", name] if plain(group) && plain(name) => {
+            Ok((format!("{kind}/{group}/IFNAME/{name}"), value.trim().to_string()))
+        }
+        _ => Err(unknown()),
+    }
+}
+
 /// Checks the name of an interface: what the kernel takes, and no more.
 ///
 /// # Errors
@@ -296,6 +328,27 @@ mod tests {
 
     fn map(pairs: &[(&str, &str)]) -> StringMap {
         pairs.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect()
+    }
+
+    #[test]
+    fn settings_of_an_interface_lead_nowhere_else() {
+        let read = |text: &str| parse_interface_settings(&[(INTERFACE_SETTINGS.into(), text.into())].into());
+        let two = read("net.ipv4.conf.IFNAME.log_martians=1, net.ipv6.neigh.IFNAME.gc_stale_time=7").unwrap();
+        assert_eq!(two["ipv4/conf/IFNAME/log_martians"], "1");
+        assert_eq!(two["ipv6/neigh/IFNAME/gc_stale_time"], "7");
+        assert!(parse_interface_settings(&StringMap::new()).unwrap().is_empty());
+        for wrong in [
+            "net.ipv4.conf.eth0.log_martians=1",
+            "net/../kernel/core_pattern=|/bin/sh",
+            "net.ipv4.conf.IFNAME.../../../kernel/core_pattern=x",
+            "net.ipv4.conf.IFNAME./../kernel=x",
+            "kernel.IFNAME=1",
+            "net.core.x.IFNAME.y=1",
+            "net.ipv4.conf.IFNAME.log_martians",
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("unrecognised network interface sysctl"), "{wrong}: {error}");
+        }
     }
 
     #[test]

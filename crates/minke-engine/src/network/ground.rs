@@ -13,6 +13,7 @@ use minke_network::firewall::Families;
 use minke_network::link::{
     EndpointPlan, Gone, GoneLinks, Interface, Kernel, Namespace, plan_endpoint, plan_link,
 };
+use minke_network::options::parse_interface_settings;
 use minke_network::ports::Ports;
 use minke_network::{Driver, Endpoint, Names, Network};
 
@@ -23,8 +24,6 @@ use crate::engine::Shared;
 const CAP_NET_ADMIN: u32 = 12;
 /// Where the kernel says which ports are given to who names none.
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// Settings of an endpoint's interface.
-const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
 /// The ground.
 pub struct Ground {
@@ -352,7 +351,6 @@ fn listen(heard: &GoneLinks, shared: &Weak<Shared>) {
 }
 
 fn interface(endpoint: &Endpoint) -> Interface {
-    let sysctls = endpoint.driver_opts.get(SYSCTLS).map(String::as_str).unwrap_or_default();
     Interface {
         endpoint: endpoint.id.clone(),
         name: endpoint.interface.clone(),
@@ -362,11 +360,8 @@ fn interface(endpoint: &Endpoint) -> Interface {
         link_local: endpoint.link_local.iter().map(IpNet::addr).collect(),
         gateway4: endpoint.gateway4.filter(|_| endpoint.default4),
         gateway6: endpoint.gateway6.filter(|_| endpoint.default6),
-        settings: sysctls
-            .split(',')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-            .collect(),
+        // They were checked when the container was made or connected.
+        settings: parse_interface_settings(&endpoint.driver_opts).unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,7 @@ use minke_api::container::{ContainerConfig, HostConfig};
 use minke_api::network::{EndpointSettings, NetworkingConfig};
 use minke_model::{Error, Result};
 use minke_network::ipam::Family;
+use minke_network::options::parse_interface_settings;
 use minke_network::{Driver, Mac, Network};
 
 use super::{Networks, forbidden, publish, show};
@@ -83,6 +84,7 @@ pub fn check(network: &Network, settings: &EndpointSettings) -> Result<()> {
     if !settings.mac_address.is_empty() {
         settings.mac_address.parse::<Mac>()?;
     }
+    settings.driver_opts.as_ref().map(parse_interface_settings).transpose()?;
     let aliases = settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty());
     if aliases && !user_defined {
         return Err(Error::invalid(

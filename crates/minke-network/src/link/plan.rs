@@ -35,7 +35,8 @@ pub struct Interface {
     pub gateway4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub gateway6: Option<Ipv6Addr>,
-    /// Settings of the interface, below `net`, in which `IFNAME` stands for its name: `ipv4.conf.IFNAME.log_martians`.
+    /// Settings of the interface, by paths below `/proc/sys/net` in which `IFNAME` stands for its name:
+    /// `ipv4/conf/IFNAME/log_martians`. Read by [`crate::options::parse_interface_settings`].
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
 }
@@ -258,13 +259,8 @@ fn default_routes(interface: &Interface, routed: bool) -> Vec<Route> {
     routes
 }
 
-/// The paths of settings. A name may hold dots where a path's parts are divided by slashes, as sysctl has it.
 fn settings(interface: &Interface) -> Vec<(String, String)> {
-    let path = |key: &str| {
-        let key = key.trim_start_matches("net.").trim_start_matches("net/");
-        let parts = if key.contains('/') { key.to_string() } else { key.replace('.', "/") };
-        parts.replace("IFNAME", &interface.name)
-    };
+    let path = |path: &str| path.replace("IFNAME", &interface.name);
     interface.settings.iter().map(|(key, value)| (path(key), value.clone())).collect()
 }
 

@@ -43,7 +43,7 @@ fn interface() -> Interface {
         link_local: Vec::new(),
         gateway4: Some("10.0.0.1".parse().unwrap()),
         gateway6: None,
-        settings: BTreeMap::from([("net.ipv4.conf.IFNAME.log_martians".into(), "1".into())]),
+        settings: BTreeMap::from([("ipv4/conf/IFNAME/log_martians".into(), "1".into())]),
     }
 }
 
