@@ -60,6 +60,8 @@ impl Host {
         let kernel = namespace.run(|| Kernel::open(&names)).unwrap().unwrap();
         let host = Self { namespace, kernel, names };
         host.filter_bridges(false);
+        // A new namespace has some of the machine's settings.
+        host.set("ipv4/ip_forward", "0");
         host
     }
 
