@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use minke_model::Result;
 use minke_network::Endpoint;
-use minke_network::firewall::{Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted};
+use minke_network::firewall::{
+    Connections, Firewall, Forget, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted,
+};
+use minke_network::ports::Protocol;
 
 use super::{Held, lock};
 use crate::engine::Shared;
@@ -48,13 +51,18 @@ impl Shared {
             Some(firewall) => firewall.clone(),
             None => {
                 let settings = Settings { ipv4: options.iptables, ipv6: options.ip6tables, iptables: true };
-                let opened = Arc::new(Mutex::new(Firewall::open(&self.ground.names, settings)?));
+                let mut opened = Firewall::open(&self.ground.names, settings)?;
+                if options.publish_policy != "docker" {
+                    opened.honour_ufw("/etc".into());
+                }
+                let opened = Arc::new(Mutex::new(opened));
                 kept.firewall = Some(opened.clone());
                 opened
             }
         };
-        kept.last = None;
+        let before = kept.last.take();
         lock(&firewall).apply(&wanted)?;
+        forget_connections(before.as_ref(), &wanted);
         kept.last = Some(wanted);
         if kept.keeper.is_none() {
             kept.keeper = Keeper::start(firewall, told)
@@ -82,6 +90,25 @@ impl Shared {
             wanted.networks.push(rules);
         }
         Ok(wanted)
+    }
+}
+
+/// A client that keeps sending by UDP belongs to the connection that the kernel remembers: it is forgotten where the port came,
+/// went, or leads to another container. (A TCP client begins anew by itself.) Where nothing was known, that is after a restart of
+/// the engine, nothing came or went.
+fn forget_connections(before: Option<&Wanted>, wanted: &Wanted) {
+    let Some(before) = before else { return };
+    let other = |one: &&PublishedRule, there: &[PublishedRule]| {
+        one.protocol != Protocol::Tcp && !there.iter().any(|another| another == *one)
+    };
+    let gone = before.published.iter().filter(|one| other(one, &wanted.published));
+    let come = wanted.published.iter().filter(|one| other(one, &before.published));
+    let which: Vec<Forget> = gone.chain(come).map(|one| Forget::Port(one.protocol, one.host)).collect();
+    if which.is_empty() {
+        return;
+    }
+    if let Err(error) = Connections::open().and_then(|connections| connections.forget(&which)) {
+        tracing::warn!(%error, "connections to ports that came or went are not forgotten");
     }
 }
 
