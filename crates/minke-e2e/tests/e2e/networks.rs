@@ -97,7 +97,9 @@ fn a_container_that_does_not_run_is_connected_and_disconnected() {
             "container cannot be disconnected from host network or connected to host network",
         );
         rig.fails("network connect front nosuch", 1, "No such container: nosuch");
-        rig.fails("network connect nosuch c1", 1, "network nosuch not found");
+        rig.ok("network connect later c1");
+        rig.fails("start c1", 1, "network later not found");
+        rig.ok("network disconnect later c1");
         rig.fails("network disconnect -f front nosuch", 1, "endpoint nosuch not found");
     });
 }

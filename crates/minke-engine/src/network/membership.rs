@@ -17,9 +17,17 @@ use crate::engine::{Shared, random_hex};
 impl Engine {
     /// `POST /networks/{id}/connect`.
     pub async fn network_connect(&self, reference: &str, request: NetworkConnectRequest) -> Result<()> {
-        let network = self.shared.networks.find(reference)?;
         let container = self.shared.containers.resolve(&request.container)?;
         let view = container.view();
+        let network = match self.shared.networks.find(reference) {
+            // It may be there by the time of the container's start.
+            Err(error) if error.kind() == ErrorKind::NotFound && !view.is_running() => {
+                let settings = Box::new(request.endpoint_config.unwrap_or_default());
+                let network = reference.to_owned();
+                return container.ask(|reply| Command::Connect { network, settings, reply }).await;
+            }
+            result => result?,
+        };
         settle::check_change(&view.record.host_config.network_mode, &network)?;
         let settings = Box::new(request.endpoint_config.unwrap_or_default());
         settle::check(&network, &settings)?;

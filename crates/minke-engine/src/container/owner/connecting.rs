@@ -13,9 +13,17 @@ use crate::network::{forbidden, join, membership, naming};
 
 impl Owner {
     pub(super) async fn connect(&mut self, id: &str, mut settings: EndpointSettings) -> Result<()> {
-        let network = self.shared.networks.find(id)?;
         self.check_living("connect")?;
         let mut networks = self.record.networks().into_owned();
+        let network = match self.shared.networks.find(id) {
+            Err(_) if self.lifecycle.run().is_none() => {
+                networks.remove("none");
+                networks.insert(id.to_owned(), settings);
+                let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
+                return self.take_record(record).await;
+            }
+            result => result?,
+        };
         if self.lifecycle.run().is_some() && networks.contains_key(&network.name) {
             return Err(forbidden(format!(
                 "endpoint with name {} already exists in network {}",
