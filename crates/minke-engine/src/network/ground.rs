@@ -56,7 +56,12 @@ struct Forwarding {
 
 impl Forwarding {
     /// Turns it on where it is off. Returns whether it was off before any engine of this exec root came.
-    fn turn_on(&mut self, family: &'static str, setting: &str) -> bool {
+    fn turn_on(
+        &mut self,
+        family: &'static str,
+        setting: &str,
+        on: impl FnOnce() -> Result<Families>,
+    ) -> bool {
         if let Some(done) = self.done.get(family) {
             return *done;
         }
@@ -65,8 +70,9 @@ impl Forwarding {
         let was_off = if is_on {
             note.exists()
         } else {
-            let turned = std::fs::write(&note, "on\n").and_then(|()| std::fs::write(setting, "1\n"));
-            if let Err(error) = turned {
+            let noted =
+                std::fs::write(&note, "on\n").map_err(|error| Error::system("no note").with_source(error));
+            if let Err(error) = noted.and_then(|()| on()) {
                 tracing::warn!(%error, setting, "packets of containers aren't forwarded: this can't be turned on");
             }
             true
@@ -292,7 +298,7 @@ impl Ground {
             }
         }
         for name in found.made.keys().filter(|name| !wanted.contains(*name)) {
-            if let Err(error) = kernel.remove_host_end(name) {
+            if let Err(error) = kernel.remove_made(name) {
                 tracing::warn!(%error, link = name, "a link that is left over could not be removed");
             }
         }
@@ -305,8 +311,10 @@ impl Ground {
             return Families::default();
         }
         let mut turned = lock(&self.forwarding);
-        let v4 = turned.turn_on("v4", "/proc/sys/net/ipv4/ip_forward");
-        let v6 = options.ipv6 && turned.turn_on("v6", "/proc/sys/net/ipv6/conf/all/forwarding");
+        // By the kernel half: interfaces that live on router advertisements go on taking them.
+        let on = |v4| move || self.kernel()?.forward(Families { v4, v6: !v4 });
+        let v4 = turned.turn_on("v4", "/proc/sys/net/ipv4/ip_forward", on(true));
+        let v6 = options.ipv6 && turned.turn_on("v6", "/proc/sys/net/ipv6/conf/all/forwarding", on(false));
         let strict = !options.ip_forward_no_drop;
         Families { v4: v4 && strict, v6: v6 && strict }
     }

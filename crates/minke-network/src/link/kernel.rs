@@ -384,6 +384,14 @@ impl Kernel {
         }
     }
 
+    /// Removes a bridge or parent that this engine made and that belongs to no network any more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_made(&self, name: &str) -> Result<()> {
+        self.remove(&LinkPlan::Parent(ParentPlan { name: name.to_string(), make: None }))
+    }
+
     /// Hears from now on which of this engine's host ends go.
     ///
     /// # Errors
