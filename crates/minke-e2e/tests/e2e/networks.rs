@@ -1,11 +1,11 @@
 //! Networks as records: made, listed, described, removed; what a container asks for of them before it runs.
 
-use minke_e2e::{case, once, within};
+use minke_e2e::{networked, within};
 use serde_json::json;
 
 #[test]
 fn a_network_is_made_listed_described_and_removed() {
-    case(|rig| {
+    networked(|rig| {
         let id = rig.ok("network create --subnet 10.211.1.0/24 --gateway 10.211.1.9 --label a=b front");
         let id = id.trim();
         assert_eq!(id.len(), 64, "{id}");
@@ -28,7 +28,7 @@ fn a_network_is_made_listed_described_and_removed() {
 
 #[test]
 fn what_is_wrong_with_a_network_is_said_in_dockers_words() {
-    case(|rig| {
+    networked(|rig| {
         rig.ok("network create --subnet 10.211.2.0/24 one");
         rig.fails("network create one", 1, "network with name one already exists");
         rig.fails(
@@ -58,7 +58,7 @@ fn what_is_wrong_with_a_network_is_said_in_dockers_words() {
 
 #[test]
 fn unused_networks_are_pruned_and_events_tell() {
-    once(|rig| {
+    networked(|rig| {
         rig.ok("network create --label keep=1 kept");
         rig.ok("network create gone");
         let answer = rig.post("/networks/prune?filters=%7B%22label!%22%3A%5B%22keep%22%5D%7D", &json!(null));
@@ -78,7 +78,7 @@ fn unused_networks_are_pruned_and_events_tell() {
 
 #[test]
 fn a_container_that_does_not_run_is_connected_and_disconnected() {
-    case(|rig| {
+    networked(|rig| {
         rig.ok("network create front");
         rig.ok("network create --subnet 10.211.4.0/24 back");
         rig.ok("create --name c1 --network front busybox true");
