@@ -83,6 +83,13 @@ impl Marks {
                 left.push(format!("mount in the namespace of {pid} ({}): {line}", process::name(pid)));
             }
         }
+        // Tests of networks have a network namespace of their own: none makes anything in this one.
+        for link in fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+            let alias = fs::read_to_string(link.path().join("ifalias")).unwrap_or_default();
+            if alias.strip_prefix("minke ").is_some_and(|tag| tag.trim() != HOSTS_OWN) {
+                left.push(format!("link {} ({})", link.path().display(), alias.trim()));
+            }
+        }
         let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
         for line in sockets.lines().filter(|line| line.contains(&*self.exec_root.to_string_lossy())) {
             left.push(format!("socket {line}"));
@@ -124,19 +131,26 @@ impl Marks {
         self.cgroups().iter().rev().for_each(|group| {
             let _ = fs::remove_dir(group);
         });
-        // Shims end on their own once their containers have, unless a test has stopped them.
-        let shims = format!("{}-shims", subtree(&self.exec_root));
-        for hierarchy in hierarchies() {
-            let listed = fs::read_to_string(hierarchy.join(&shims).join("cgroup.procs")).unwrap_or_default();
-            let pids = listed.lines().filter_map(|line| line.parse().ok());
-            pids.for_each(|pid| process::signal(pid, Signal::KILL));
-        }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
-        while !remove_cgroups(&shims) && std::time::Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        // Shims and netd end on their own once the containers have, unless a test has stopped them; an engine removes their
+        // groups at its end or its next start.
+        for kind in ["shims", "netd"] {
+            let name = format!("{}-{kind}", subtree(&self.exec_root));
+            for hierarchy in hierarchies() {
+                let listed =
+                    fs::read_to_string(hierarchy.join(&name).join("cgroup.procs")).unwrap_or_default();
+                let pids = listed.lines().filter_map(|line| line.parse().ok());
+                pids.for_each(|pid| process::signal(pid, Signal::KILL));
+            }
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while !remove_cgroups(&name) && std::time::Instant::now() < end {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
         }
     }
 }
+
+/// The tag of the links of the host's own engine, the one at `/run/minke`.
+const HOSTS_OWN: &str = "285de386";
 
 /// Returns the name of an engine's part of every cgroup hierarchy, which it derives from its exec root.
 ///

@@ -1,6 +1,7 @@
 //! The engine that the command line starts by itself, at the places of an installed minke.
 //!
-//! `/run` and `/var/lib` are empty file systems of a private mount namespace, and a pid namespace ends all with the test.
+//! `/run` and `/var/lib` are empty file systems of a private mount namespace, its bridge is in a network namespace, and a pid
+//! namespace ends all with the test.
 
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +32,7 @@ fn world(script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
+        "--net",
         "--pid",
         "--fork",
         "--kill-child",
@@ -47,7 +49,8 @@ fn world(script: &str) -> Output {
     command.env("HOME", "/run").stdin(Stdio::null());
     let output = Session::start(command, script).finish(deadline::seconds(60));
     minke_e2e::within(20, "the cgroups can be removed", || {
-        minke_e2e::census::remove_cgroups("minke").then_some(())
+        let names = ["minke", "minke-shims", "minke-netd"];
+        names.iter().all(|name| minke_e2e::census::remove_cgroups(name)).then_some(())
     });
     output
 }

@@ -27,15 +27,18 @@ fn main() -> ExitCode {
     let filters: Vec<&str> =
         arguments.iter().filter_map(|word| word.to_str()).filter(|word| !word.starts_with('-')).collect();
     let all = || TESTS.iter().flat_map(|tests| tests.iter());
-    if arguments.iter().any(|word| word == "--list") {
-        all().for_each(|(name, _)| println!("{name}: test"));
+    let has = |flag: &str| arguments.iter().any(|word| word == flag);
+    if has("--list") {
+        // Who asks for those that are left out gets none.
+        all().filter(|_| !has("--ignored")).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
     // The host of these tests: a namespace with nothing but a loopback in it.
     let _host = minke_sys::link::enter_new_network().expect("these tests need root");
     let mut failed = 0;
     for (name, test) in all() {
-        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter)) {
+        let wanted = |filter: &&str| if has("--exact") { name == filter } else { name.contains(filter) };
+        if !filters.is_empty() && !filters.iter().any(wanted) {
             continue;
         }
         let began = std::time::Instant::now();
