@@ -99,7 +99,7 @@ impl Stage {
         let tar = folder.join("busybox.tar");
         std::fs::write(&tar, rootfs::busybox_tar())?;
         let mut minke = Minke::new(&folder);
-        minke.start(&[minke_e2e::engine::NETWORKS]);
+        minke.start(&[minke_e2e::engine::NETWORKS_HERE]);
         let socket = folder.join("docker.sock");
         let mut dockerd = Command::new("dockerd");
         dockerd.arg("--data-root").arg(folder.join("docker")).arg("--pidfile").arg(folder.join("docker.pid"));

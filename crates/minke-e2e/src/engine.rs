@@ -17,6 +17,10 @@ use crate::{deadline, peers, process, within};
 
 /// Stands among the flags of an engine that has the default bridge: one in a network namespace of its own.
 pub const NETWORKS: &str = "networks";
+/// The same in the caller's network namespace, which is nobody else's.
+pub const NETWORKS_HERE: &str = "networks-here";
+/// The words that are none of the engine's own flags.
+const WORDS: [&str; 2] = [NETWORKS, NETWORKS_HERE];
 
 /// Which engine a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +136,7 @@ impl Engine for Minke {
             None => Command::new(peers::minke()),
         };
         command.arg("daemon").arg("--exec-root").arg(self.exec_root());
-        if !flags.iter().any(|flag| flag.starts_with("--bridge") || *flag == NETWORKS) {
+        if !flags.iter().any(|flag| flag.starts_with("--bridge") || WORDS.contains(flag)) {
             // The host's network is nobody's to change: tests of networks have one of their own.
             command.args(["--bridge", "none"]);
         }
@@ -142,7 +146,7 @@ impl Engine for Minke {
         command.arg("--pidfile").arg(self.folder.join("minke.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
         command.arg("--ready-fd").arg(ready.as_raw_fd().to_string());
-        command.args(flags.iter().filter(|flag| **flag != NETWORKS));
+        command.args(flags.iter().filter(|flag| !WORDS.contains(flag)));
         let log =
             File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
@@ -243,7 +247,7 @@ impl Engine for Dockerd {
             .arg(self.folder.join("dockerd.pid"));
         command.arg("-H").arg(format!("unix://{}", self.socket.display()));
         command.arg("--cgroup-parent").arg(self.cgroup()).args(["-l", "warn"]);
-        command.args(flags.iter().filter(|flag| **flag != NETWORKS));
+        command.args(flags.iter().filter(|flag| !WORDS.contains(flag)));
         let log =
             File::options().create(true).append(true).open(self.folder.join("engine.log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
