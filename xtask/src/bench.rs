@@ -99,6 +99,8 @@ impl Stage {
         let tar = folder.join("busybox.tar");
         std::fs::write(&tar, rootfs::busybox_tar())?;
         let mut minke = Minke::new(&folder);
+        // A host that forwards already: an engine that turns it on keeps others' packets back, also podman's.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
         minke.start(&[minke_e2e::engine::NETWORKS_HERE]);
         let socket = folder.join("docker.sock");
         let mut dockerd = Command::new("dockerd");
