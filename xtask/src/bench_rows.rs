@@ -38,7 +38,7 @@ Every container runs without a network (`--network none`) where a row names none
 client with our engine, `docker` the docker client with dockerd. The `oci` row runs one bundle whose configuration is the one that\n\
 dockerd hands to its runtime, with Docker's seccomp profile. `list` asks for `GET /containers/json` with 50 containers on one\n\
 connection. The log rows write 40 MB in lines of 100 bytes from a file and read them back, in MB/s. Memory is the proportional set size (PSS) of every process of an engine.\n\
-The rows of transfers have an image of 20,000 files, half of whose bytes compress, in layers of gzip, at Debian's registry on the loopback; a push\n\
+The rows of transfers have an image of 40 files for each MB, half of whose bytes compress, in layers of gzip, at Debian's registry on the loopback; a push\n\
 goes to a registry that has nothing. `MINKE_BENCH_IMAGE_MB` makes the image smaller.\n\
 Bytes, connections and names are counted for one second by threads in the network namespaces of containers and of an outsider,\n\
 who has one cable to the host.\n";
