@@ -52,18 +52,10 @@ impl Kernel {
     /// The kernel's.
     pub fn routes(&self) -> Result<Vec<IpNet>> {
         let own: Vec<u32> = self.found()?.made.values().map(|link| link.index).collect();
-        let mut nets = Vec::new();
-        let cell = std::cell::RefCell::new(&mut nets);
-        self.dump(
-            message::GET_ROUTE,
-            &message::all_routes(),
-            || cell.borrow_mut().clear(),
-            |payload| {
-                let Ok(route) = RouteMessage::parse(payload) else { return };
-                cell.borrow_mut().extend(network_of(&route, &own));
-            },
-        )?;
-        Ok(nets)
+        self.dump(message::GET_ROUTE, &message::all_routes(), |payload| {
+            let route = RouteMessage::parse(payload).ok();
+            route.into_iter().flat_map(|route| network_of(&route, &own)).collect()
+        })
     }
 
     /// Returns the size of packets of the interface with the default route; none where there is no way out.
@@ -72,19 +64,13 @@ impl Kernel {
     /// The kernel's.
     pub fn uplink_mtu(&self) -> Result<Option<u32>> {
         let links = self.links()?;
-        let mut ways = Vec::new();
-        let cell = std::cell::RefCell::new(&mut ways);
-        self.dump(
-            message::GET_ROUTE,
-            &message::all_routes(),
-            || cell.borrow_mut().clear(),
-            |payload| {
-                let Ok(route) = RouteMessage::parse(payload) else { return };
-                if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast {
-                    cell.borrow_mut().extend(ways_of(&route));
-                }
-            },
-        )?;
+        let is_default = |route: &RouteMessage| {
+            route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
+        };
+        let ways: Vec<u32> = self.dump(message::GET_ROUTE, &message::all_routes(), |payload| {
+            let route = RouteMessage::parse(payload).ok().filter(is_default);
+            route.iter().flat_map(ways_of).collect()
+        })?;
         Ok(links.iter().filter(|link| ways.contains(&link.index)).map(|link| link.mtu).min())
     }
 
@@ -416,44 +402,31 @@ impl Kernel {
     }
 
     pub(super) fn links(&self) -> Result<Vec<FoundLink>> {
-        let mut links = Vec::new();
-        let cell = std::cell::RefCell::new(&mut links);
-        self.dump(
-            message::GET_LINK,
-            &message::all_links(),
-            || cell.borrow_mut().clear(),
-            |payload| cell.borrow_mut().extend(LinkMessage::parse(payload).ok().map(found_link)),
-        )?;
-        Ok(links)
+        self.dump(message::GET_LINK, &message::all_links(), |payload| {
+            LinkMessage::parse(payload).ok().map(found_link).into_iter().collect()
+        })
     }
 
     fn addresses(&self, index: u32) -> Result<Vec<IpNet>> {
-        let mut addresses = Vec::new();
-        let cell = std::cell::RefCell::new(&mut addresses);
-        self.dump(
-            message::GET_ADDRESS,
-            &message::all_addresses(),
-            || cell.borrow_mut().clear(),
-            |payload| {
-                let Ok(message) = AddressMessage::parse(payload) else { return };
-                if message.header.index == index {
-                    cell.borrow_mut().extend(address_of(&message));
-                }
-            },
-        )?;
-        Ok(addresses)
+        self.dump(message::GET_ADDRESS, &message::all_addresses(), |payload| {
+            let message = AddressMessage::parse(payload).ok();
+            let message = message.filter(|message| message.header.index == index);
+            message.iter().flat_map(address_of).collect()
+        })
     }
 
-    fn dump(
-        &self,
-        kind: u16,
-        request: &[u8],
-        start: impl FnMut(),
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<()> {
+    /// What `read` makes of each message of a list, which the kernel may have to begin anew.
+    fn dump<T>(&self, kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Vec<T>) -> Result<Vec<T>> {
+        let all = std::cell::RefCell::new(Vec::new());
         self.route
-            .dump(kind, request, start, |message| each(message.payload))
-            .context("failed to read the host's links, addresses and routes")
+            .dump(
+                kind,
+                request,
+                || all.borrow_mut().clear(),
+                |message| all.borrow_mut().extend(read(message.payload)),
+            )
+            .context("failed to read the host's links, addresses and routes")?;
+        Ok(all.into_inner())
     }
 
     fn indexes(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
