@@ -1,6 +1,5 @@
 //! What the engine and a shim hold when nobody asks anything of them: it may not grow with what they were asked.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use minke_e2e::{Rig, process};
@@ -19,21 +18,24 @@ pub const OLD: &str = "old";
 #[derive(Clone, Copy, Debug)]
 struct Held {
     anonymous_kib: u64,
+    /// Without those of spare network namespaces.
     descriptors: usize,
     threads: usize,
 }
 
 impl Held {
     fn by(pid: i32) -> Self {
-        let count = |kind: &str| {
-            let all = std::fs::read_dir(format!("/proc/{pid}/{kind}")).into_iter().flatten().flatten();
-            // The network namespaces that an engine has ready are now more and now fewer.
-            let spare = |path: &Path| {
-                std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("net:["))
-            };
-            all.filter(|entry| !spare(&entry.path())).count()
-        };
-        Self { anonymous_kib: process::anonymous_kib(pid), descriptors: count("fd"), threads: count("task") }
+        let descriptors = open_files(pid);
+        // The network namespaces that an engine has ready are now more and now fewer: each is held by itself, a netlink socket and,
+        // where the kernel has them, its settings of IPv6.
+        let of = |prefix: &str| descriptors.iter().filter(|path| path.starts_with(prefix)).count();
+        let spare = 2 * of("net:[") + of("/proc/sys/net/ipv6");
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        Self {
+            anonymous_kib: process::anonymous_kib(pid),
+            descriptors: descriptors.len() - spare,
+            threads,
+        }
     }
 
     fn has_grown_over(self, before: Self, most_kib: u64) -> bool {
