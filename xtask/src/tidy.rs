@@ -40,7 +40,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("minke-systemd", &["minke-spec", "minke-model"]),
     ("minke-sys", &[]),
     ("minke-model", &[]),
-    ("minke-e2e", &["minke-registry", "minke-model"]),
+    ("minke-e2e", &["minke-registry", "minke-model", "minke-network"]),
     ("xtask", &["minke-e2e"]),
 ];
 

@@ -29,6 +29,8 @@ pub struct ContainerPaths {
     pub updating: PathBuf,
     /// What the run has of networks.
     pub networks: PathBuf,
+    /// There while a running container is connected or disconnected, and for nothing else.
+    pub reconnecting: PathBuf,
     /// Where the shim listens.
     pub socket: PathBuf,
     /// What the shim writes when the container's process is there.
@@ -53,6 +55,7 @@ impl ContainerPaths {
             held: runtime.join("held"),
             updating: runtime.join("updating"),
             networks: runtime.join("networks"),
+            reconnecting: runtime.join("reconnecting"),
             socket: runtime.join("shim.sock"),
             state: runtime.join("state"),
             exit: runtime.join("exit"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use minke_network::Driver;
 
 use super::allocate::Who;
-use super::{Live, join, lock};
+use super::{Live, join, lock, mend};
 use crate::container::owner::Found;
 use crate::engine::{Shared, random_hex};
 
@@ -31,7 +31,10 @@ pub fn all(shared: &Shared, found: &mut [Found]) {
             tracing::warn!(network = network.name, %error, "the network's link is not there and can't be made");
         }
     }
-    if let Err(error) = shared.apply_rules() {
+    for one in found.iter_mut() {
+        mend::mend(shared, one);
+    }
+    if let Err(error) = shared.adopt_rules() {
         tracing::error!(%error, "the firewall's rules could not be made");
     }
 }
@@ -41,7 +44,8 @@ fn of(shared: &Shared, found: &Found) -> Option<Live> {
     let run = found.lifecycle.run()?;
     let record = &found.record;
     let kept = Live::read(&shared.paths(&record.id).networks);
-    if let Some(live) = kept.filter(|live| live.generation == run.generation) {
+    if let Some(mut live) = kept.filter(|live| live.generation == run.generation) {
+        mend::drop_unwanted(shared, record, &mut live);
         shared.networks.adopt(&live, &record.name);
         for endpoint in live.endpoints.values().filter(|one| join::has_interface(one)) {
             if let Ok(network) = shared.networks.find(&endpoint.network) {

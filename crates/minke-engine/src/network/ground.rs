@@ -282,7 +282,11 @@ impl Ground {
             Ok(found) => found,
             Err(error) => return tracing::warn!(%error, "the links of this engine can't be listed"),
         };
-        let ends = lock(&self.ends);
+        let mut ends = lock(&self.ends);
+        // What went while nobody listened: as soon as the endpoint goes too, its addresses are free.
+        for (_, end) in ends.iter_mut().filter(|(name, _)| !found.host_ends.contains_key(*name)) {
+            end.gone = true;
+        }
         for name in found.host_ends.keys().filter(|name| !ends.contains_key(*name)) {
             if let Err(error) = kernel.remove_host_end(name) {
                 tracing::warn!(%error, link = name, "a link that is left over could not be removed");

@@ -94,7 +94,8 @@ fn in_order<'a>(
     all
 }
 
-fn is_private(network: &str) -> bool {
+/// Whether a network is one without interfaces of its own.
+pub fn is_private(network: &str) -> bool {
     matches!(network, "host" | "none")
 }
 

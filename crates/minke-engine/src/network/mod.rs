@@ -12,6 +12,7 @@
 //! | `allocate` | addresses of a run's endpoints |
 //! | `join` | addresses, ports and links of a run, and their return |
 //! | `adopt` | what an engine finds of networks when it starts |
+//! | `mend` | a change that an engine's death has cut short |
 //! | `ground` | the kernel's links, and which addresses drain |
 //! | `rules` | the firewall |
 //! | `naming`, `texts` | what netd and /etc/hosts say |
@@ -25,6 +26,7 @@ pub mod ground;
 pub mod join;
 mod live;
 pub mod membership;
+pub mod mend;
 pub mod naming;
 pub mod netd;
 mod options;

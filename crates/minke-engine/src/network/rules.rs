@@ -26,9 +26,21 @@ struct Kept {
     /// Repairs what others change.
     keeper: Option<Keeper>,
     last: Option<Wanted>,
+    /// An earlier engine has left tables.
+    found: bool,
 }
 
 impl Shared {
+    /// The same at the engine's start: also where no network is used any more, if an earlier engine has left a table, in which
+    /// ports of containers that have ended would go on leading to nobody.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn adopt_rules(&self) -> Result<()> {
+        lock(&self.rules.state).found = Firewall::is_left(&self.ground.names);
+        self.apply_rules()
+    }
+
     /// Makes the firewall as the networks and endpoints want it. Blocks.
     ///
     /// # Errors
@@ -40,7 +52,7 @@ impl Shared {
         }
         let mut kept = lock(&self.rules.state);
         let mut wanted = self.wanted_rules()?;
-        if wanted.networks.is_empty() && kept.firewall.is_none() {
+        if wanted.networks.is_empty() && kept.firewall.is_none() && !kept.found {
             return Ok(());
         }
         wanted.nothing_else = self.ground.forward(options);

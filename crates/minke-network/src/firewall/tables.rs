@@ -97,6 +97,12 @@ impl Firewall {
         })
     }
 
+    /// Whether an earlier engine of this name has left its table, in the calling thread's network namespace.
+    pub fn is_left(names: &Names) -> bool {
+        let Ok(nft) = Nft::open() else { return false };
+        matches!(nft.comment(crate::nft::Family::Inet, &names.table), Ok(Some(_)))
+    }
+
     /// Honours ufw: who may connect to the host decides about published ports too. `etc` is `/etc`. Its files are read again at
     /// each repair.
     pub fn honour_ufw(&mut self, etc: PathBuf) {

@@ -325,6 +325,16 @@ impl Kernel {
         namespace.route.apply(&batch).with_context(failed)
     }
 
+    /// Whether an endpoint's interface is there as it was made: it is up from the moment on when it has its addresses.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_attached(&self, plan: &EndpointPlan, namespace: &Namespace) -> Result<bool> {
+        let found = one_link(&namespace.route, &plan.name);
+        let found = found.with_context(|| format!("failed to look up interface {}", plan.name))?;
+        Ok(found.is_some_and(|link| link.up))
+    }
+
     /// Takes or gives back the way out: makes the routes of an endpoint's plan so in a running container. A route to the
     /// same network by another interface is replaced.
     ///

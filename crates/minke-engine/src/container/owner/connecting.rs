@@ -9,7 +9,7 @@ use minke_model::{Context as _, Error, Result};
 use super::Owner;
 use crate::container::lifecycle::State;
 use crate::container::record::Record;
-use crate::network::{forbidden, join, membership, naming};
+use crate::network::{forbidden, join, membership, mend, naming};
 
 impl Owner {
     pub(super) async fn connect(&mut self, id: &str, mut settings: EndpointSettings) -> Result<()> {
@@ -35,6 +35,8 @@ impl Owner {
         networks.remove("none");
         networks.insert(network.name.clone(), settings);
         let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
+        // Until the record says the same as the kernel.
+        let _changing = self.changing()?;
         if let Some(run) = self.lifecycle.run() {
             let (shared, pid) = (self.shared.clone(), run.pid);
             let (of, live, name) = (record.clone(), self.networks.clone(), network.name.clone());
@@ -59,6 +61,7 @@ impl Owner {
             )));
         }
         let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
+        let _changing = self.changing()?;
         if let (Some(run), Some(live)) = (self.lifecycle.run(), self.networks.clone()) {
             let (shared, of, pid, gone) = (self.shared.clone(), record.clone(), run.pid, name.to_owned());
             let work = move || membership::disconnect(&shared, &of, &live, pid, &gone);
@@ -68,6 +71,11 @@ impl Owner {
         self.take_record(record).await?;
         self.tell_network(name, "disconnect");
         Ok(())
+    }
+
+    fn changing(&self) -> Result<Option<mend::Changing>> {
+        let paths = self.shared.paths(&self.record.id);
+        self.lifecycle.run().map(|_| mend::Changing::begin(&paths)).transpose()
     }
 
     fn check_living(&self, action: &str) -> Result<()> {
