@@ -87,7 +87,12 @@ fn endpoints(shown: &Value) -> Vec<Seen> {
     networks.into_iter().filter(|(name, _)| name != "none" && name != "host").map(one).collect()
 }
 
-fn compare<T: std::fmt::Debug + Ord>(what: &str, wanted: BTreeSet<T>, there: BTreeSet<T>, found: &mut Vec<String>) {
+fn compare<T: std::fmt::Debug + Ord>(
+    what: &str,
+    wanted: BTreeSet<T>,
+    there: BTreeSet<T>,
+    found: &mut Vec<String>,
+) {
     found.extend(wanted.difference(&there).map(|one| format!("{what}: {one:?} is missing")));
     found.extend(there.difference(&wanted).map(|one| format!("{what}: {one:?} is too much")));
 }
@@ -105,9 +110,9 @@ fn in_networks(rig: &Rig, seen: &[Seen], found: &mut Vec<String>) {
             }
         }
     }
-    let wanted = seen.iter().map(|one| {
-        (one.network.clone(), one.container.clone(), one.endpoint.clone(), one.address.clone())
-    });
+    let wanted = seen
+        .iter()
+        .map(|one| (one.network.clone(), one.container.clone(), one.endpoint.clone(), one.address.clone()));
     compare("the networks' members", wanted.collect(), there, found);
 }
 
@@ -239,8 +244,8 @@ impl Notifications {
         let groups = 1 | 0x10 | 0x40 | 0x100 | 0x400;
         let open = |protocol, groups| {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let socket =
-                rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).expect("a socket");
+            let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
+                .expect("a socket");
             rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, groups)).expect("its groups");
             socket
         };

@@ -50,7 +50,10 @@ fn after_every_kill_the_kernel_has_what_the_engine_says() {
             let mut lines = [
                 format!("network connect back {}", if dice.roll(2) == 0 { "one" } else { "web" }),
                 format!("network disconnect back {}", if dice.roll(2) == 0 { "one" } else { "web" }),
-                format!("run -d --name r{round} --network front -p {}:80 busybox sleep 1000", 8100 + round % 50),
+                format!(
+                    "run -d --name r{round} --network front -p {}:80 busybox sleep 1000",
+                    8100 + round % 50
+                ),
                 format!("run --rm --name s{round} --network back -p 8200:80 -p 8200:80/udp busybox true"),
                 format!("rm -f r{last}"),
             ];
@@ -89,42 +92,47 @@ fn two_engines_in_one_network_do_not_touch_each_other() {
         let file = std::fs::File::open(format!("/proc/{}/ns/net", one.engine_pid())).expect("a namespace");
         let own = std::os::fd::AsRawFd::as_raw_fd(&file);
         let place = format!("--net=/proc/{}/fd/{own}", std::process::id());
-        Rig::run_inside(Client::Minke, &["nsenter", &place], &[NETWORKS_HERE, "--ip-forward-no-drop"], |two| {
-            for (rig, third, port) in [(one, 22, 8080), (two, 23, 8081)] {
-                rig.ok(&format!("network create --subnet 10.211.{third}.0/24 front"));
-                rig.ok(&format!("run -d --name web --network front -p {port}:80 busybox {SERVE}"));
-                let web = rig.inspect("web")["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
-                let reach = format!("ping -c 1 -W 5 {} >/dev/null", web.as_str().unwrap_or_default());
-                rig.ok(&format!(
+        Rig::run_inside(
+            Client::Minke,
+            &["nsenter", &place],
+            &[NETWORKS_HERE, "--ip-forward-no-drop"],
+            |two| {
+                for (rig, third, port) in [(one, 22, 8080), (two, 23, 8081)] {
+                    rig.ok(&format!("network create --subnet 10.211.{third}.0/24 front"));
+                    rig.ok(&format!("run -d --name web --network front -p {port}:80 busybox {SERVE}"));
+                    let web = rig.inspect("web")["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
+                    let reach = format!("ping -c 1 -W 5 {} >/dev/null", web.as_str().unwrap_or_default());
+                    rig.ok(&format!(
                     "run -d --name ask --network front busybox sh -c \
                      'while :; do nslookup web >/dev/null && {reach} && echo hello || echo lost; sleep 0.02; done'"
                 ));
-                fetch(rig, port);
-                rig.await_log("ask", "hello");
-            }
-            one.fails("run --rm --network bridge -p 8081:80 busybox true", 125, "8081");
-            let before = two.inspect("web")["NetworkSettings"].clone();
-            let mut stream = open(two, 8081);
-            for _ in 0..5 {
-                one.kill_engine();
-                let missing = one.spawn("run --rm --network bridge busybox true");
-                one.start_engine();
-                drop(missing);
+                    fetch(rig, port);
+                    rig.await_log("ask", "hello");
+                }
+                one.fails("run --rm --network bridge -p 8081:80 busybox true", 125, "8081");
+                let before = two.inspect("web")["NetworkSettings"].clone();
+                let mut stream = open(two, 8081);
+                for _ in 0..5 {
+                    one.kill_engine();
+                    let missing = one.spawn("run --rm --network bridge busybox true");
+                    one.start_engine();
+                    drop(missing);
+                    talk(&mut stream);
+                    await_settled(one, "the one that was killed");
+                    await_settled(two, "the one beside it");
+                }
+                fetch(one, 8080);
+                fetch(two, 8081);
+                assert_eq!(two.inspect("web")["NetworkSettings"], before);
+                let asked = two.ok("logs ask");
+                assert!(asked.contains("hello") && !asked.contains("lost"), "{asked}");
+                // And when everything of the one goes.
+                one.remove_all();
+                one.ok("network rm front");
+                await_settled(two, "alone");
                 talk(&mut stream);
-                await_settled(one, "the one that was killed");
-                await_settled(two, "the one beside it");
-            }
-            fetch(one, 8080);
-            fetch(two, 8081);
-            assert_eq!(two.inspect("web")["NetworkSettings"], before);
-            let asked = two.ok("logs ask");
-            assert!(asked.contains("hello") && !asked.contains("lost"), "{asked}");
-            // And when everything of the one goes.
-            one.remove_all();
-            one.ok("network rm front");
-            await_settled(two, "alone");
-            talk(&mut stream);
-        });
+            },
+        );
     });
 }
 
@@ -156,12 +164,17 @@ fn a_restart_rewrites_nothing_and_streams_go_on() {
     let count = number_of("MINKE_E2E_PUBLISHED").unwrap_or(12);
     ours(|rig| {
         rig.ok("network create --subnet 10.211.24.0/24 front");
-        at_once(rig, 8, (0..count).map(|number| {
-            let network = if number % 2 == 0 { "front" } else { "bridge" };
-            format!("run -d --name c{number} --network {network} -p {}:80 busybox {ECHO}", 9000 + number)
-        }));
+        at_once(
+            rig,
+            8,
+            (0..count).map(|number| {
+                let network = if number % 2 == 0 { "front" } else { "bridge" };
+                format!("run -d --name c{number} --network {network} -p {}:80 busybox {ECHO}", 9000 + number)
+            }),
+        );
         let gateway = rig.inspect("c1")["NetworkSettings"]["Networks"]["bridge"]["Gateway"].clone();
-        let gateway: std::net::IpAddr = gateway.as_str().and_then(|text| text.parse().ok()).expect("a gateway");
+        let gateway: std::net::IpAddr =
+            gateway.as_str().and_then(|text| text.parse().ok()).expect("a gateway");
         // By localhost and by an address of the host, to containers of both networks.
         let pid = rig.engine_pid();
         let mut streams: Vec<TcpStream> = ["127.0.0.1".parse().expect("an address"), gateway]
@@ -183,7 +196,11 @@ fn a_restart_rewrites_nothing_and_streams_go_on() {
         });
         for kill in [true, false] {
             let mut told = Notifications::listen(rig.engine_pid());
-            if kill { rig.kill_engine() } else { rig.stop_engine() }
+            if kill {
+                rig.kill_engine()
+            } else {
+                rig.stop_engine()
+            }
             streams.iter_mut().for_each(echo);
             rig.start_engine();
             streams.iter_mut().for_each(echo);
@@ -218,11 +235,14 @@ fn many_containers_share_a_network_and_know_each_other() {
         }
         rig.ok("network create --subnet 10.211.32.0/23 crowd");
         rig.ok("run -d --name ask --network crowd busybox sleep 1000");
-        at_once(rig, 8, (0..count).map(|number| {
-            format!("run -d --name c{number} --network crowd busybox sleep 1000")
-        }));
+        at_once(
+            rig,
+            8,
+            (0..count).map(|number| format!("run -d --name c{number} --network crowd busybox sleep 1000")),
+        );
         let every: String = (0..count).map(|number| format!("c{number} ")).collect();
-        let script = format!("for name in {every}; do nslookup $name >/dev/null || echo $name; done; echo done");
+        let script =
+            format!("for name in {every}; do nslookup $name >/dev/null || echo $name; done; echo done");
         assert_eq!(rig.ok(&format!("exec ask sh -c '{script}'")), "done", "every name is known");
         let back = rig.ok(&format!("exec c0 ping -c 1 -W 5 c{}", count - 1));
         assert!(back.contains("1 packets received"), "{back}");

@@ -31,11 +31,7 @@ impl Held {
         let of = |prefix: &str| descriptors.iter().filter(|path| path.starts_with(prefix)).count();
         let spare = 2 * of("net:[") + of("/proc/sys/net/ipv6");
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        Self {
-            anonymous_kib: process::anonymous_kib(pid),
-            descriptors: descriptors.len() - spare,
-            threads,
-        }
+        Self { anonymous_kib: process::anonymous_kib(pid), descriptors: descriptors.len() - spare, threads }
     }
 
     fn has_grown_over(self, before: Self, most_kib: u64) -> bool {
