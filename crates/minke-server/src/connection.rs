@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::listener::{Client, Listener};
 use crate::response::Response;
+use crate::rest::Rest;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub struct Scope {
     pub dropped: CancellationToken,
     /// All tasks.
     pub tasks: TaskTracker,
+    /// Whom every client keeps from resting.
+    pub rest: Rest,
 }
 
 /// Serves every client of a listener until the server is ending.
@@ -66,6 +69,7 @@ where
         };
         match client {
             Ok(client) => {
+                scope.rest.stir();
                 drop(scope.tasks.spawn(serve_client(client, place, service.clone(), scope.clone())));
             }
             Err(error) if is_of_one_client(&error) => {}

@@ -19,6 +19,7 @@ mod listener;
 mod metrics;
 mod request;
 mod response;
+mod rest;
 mod router;
 mod routes;
 mod tls;
@@ -50,10 +51,16 @@ pub async fn serve(
     let ending = CancellationToken::new();
     let dropped = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let rest = rest::Rest::default();
+    tasks.spawn(rest.clone().when_quiet(ending.clone(), minke_sys::heap::give_back));
     for listener in listeners {
         let service = routes::AppService(app.clone());
-        let scope =
-            connection::Scope { ending: ending.clone(), dropped: dropped.clone(), tasks: tasks.clone() };
+        let scope = connection::Scope {
+            ending: ending.clone(),
+            dropped: dropped.clone(),
+            tasks: tasks.clone(),
+            rest: rest.clone(),
+        };
         tasks.spawn(connection::accept_all(listener, service, scope));
     }
     shutdown.await;
