@@ -2,7 +2,7 @@
 //! so that a packet's way is as long with five hundred ports as with one. Pure.
 //!
 //! ```text
-//!  from outside ─ raw: no packet straight to a container ─ published? redirect ─┐
+//!  from outside ─ direct: none straight to a container ─ published? redirect ───┐
 //!                                                                               ├─ forward ─ outward? ─ inward? ─ allowed
 //!  from a container ───────────────────────────────────── published? redirect ──┘
 //!  leaving: a packet of a container gets an address of the host, unless it stays in its own network
@@ -17,7 +17,8 @@ use crate::nft::{Chain, Expression, Family, Hook, Leads, Place, Set, Table, Type
 /// The bit by which chains of others may know a packet that is let through.
 pub const ALLOWED_MARK: u32 = 0x0100_0000;
 
-const RAW: i32 = -300;
+/// Once the packet's connection is known, and before it is redirected.
+const DIRECT: i32 = -150;
 const DESTINATION: i32 = -100;
 const FILTER: i32 = 0;
 const SOURCE: i32 = 100;
@@ -273,7 +274,7 @@ fn unguarded(name: &str) -> Table {
         name: name.to_string(),
         sets: PACKET_SETS.to_vec(),
         chains: vec![
-            at("raw_prerouting", "filter", Place::Prerouting, RAW, raw()),
+            at("direct", "filter", Place::Prerouting, DIRECT, direct()),
             at(
                 "nat_prerouting",
                 "nat",
@@ -319,11 +320,13 @@ fn unguarded(name: &str) -> Table {
     }
 }
 
-/// No packet comes straight to a container, past what is published; none to localhost from elsewhere.
-fn raw() -> Vec<Vec<Expression>> {
+/// No connection comes straight to a container, past what is published; no packet to localhost from elsewhere.
+fn direct() -> Vec<Vec<Expression>> {
     let mut rules = vec![
         line(&[&rule::comes_by("lo"), &accept()]),
         line(&[&rule::ipv4(), &rule::to_net8(127), &refuse()]),
+        // No connection goes on that did not come past here once, or was a container's own.
+        line(&[&rule::goes_on(), &accept()]),
     ];
     for of in [&V4, &V6] {
         let this = (of.this)();
