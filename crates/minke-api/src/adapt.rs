@@ -4,6 +4,7 @@
 
 use crate::container::{ContainerConfig, ContainerInspect, ContainerStats, ContainerSummary};
 use crate::event::EventMessage;
+use crate::exec::ExecInspect;
 use crate::image::{ImageConfig, ImageInspect, ImageInspectConfig, ImageSummary};
 use crate::network::{EndpointSettings, Network, NetworkSettings};
 use crate::system::SystemInfo;
@@ -99,6 +100,15 @@ impl Adapt for Network {
         if version < v1(52) {
             self.status = None;
             self.containers.get_or_insert_default();
+        }
+    }
+}
+
+impl Adapt for ExecInspect {
+    fn adapt(&mut self, version: ApiVersion) {
+        // Engines before 25 had one code for all that could not be started, also where the program is not there.
+        if version < v1(44) && self.pid == 0 && self.exit_code == Some(127) {
+            self.exit_code = Some(126);
         }
     }
 }

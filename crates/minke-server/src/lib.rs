@@ -22,6 +22,7 @@ mod response;
 mod rest;
 mod router;
 mod routes;
+mod swarm;
 mod tls;
 mod websocket;
 

@@ -16,7 +16,7 @@ mod summary;
 pub use config::{ContainerConfig, HealthConfig};
 pub use create::{
     ContainerCreateRequest, ContainerCreateResponse, ContainerUpdateResponse, ContainerWaitResponse,
-    WaitError,
+    FlatContainerCreateRequest, WaitError,
 };
 pub use files::{
     ArchivePutQuery, ArchiveQuery, CommitQuery, FilesystemChange, GO_DEVICE, GO_DIRECTORY, GO_SYMLINK,

@@ -82,7 +82,10 @@ impl Drop for Claimed<'_> {
         release(self.shared, &self.container, &self.points);
         for name in &self.made {
             self.shared.volumes.release(name, &self.container);
-            if let Err(error) = self.shared.remove_volume(name) {
+            // A prune may have been faster.
+            if let Err(error) = self.shared.remove_volume(name)
+                && error.kind() != ErrorKind::NotFound
+            {
                 tracing::warn!(volume = name, %error, "a volume of a container that was not made stays");
             }
         }

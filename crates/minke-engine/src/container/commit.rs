@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use minke_api::container::{CommitQuery, ContainerConfig};
 use minke_api::exec::IdResponse;
-use minke_model::{Context as _, Digest, Error, Reference, Result, image};
+use minke_model::{Context as _, Digest, Error, ErrorKind, Reference, Result, image};
 use minke_store::{CommitOptions, ImageEvent};
 
 use super::create;
@@ -86,7 +86,11 @@ async fn commit(
     let paused = pause && container.ask(Command::Pause).await.is_ok();
     let (store, of) = (shared.store.clone(), id.clone());
     let committed = tokio::task::spawn_blocking(move || store.commit(&of, &options)).await;
-    if paused && let Err(error) = container.ask(Command::Unpause).await {
+    if paused
+        && let Err(error) = container.ask(Command::Unpause).await
+        // It may have ended meanwhile, or somebody else has let it go on.
+        && error.kind() != ErrorKind::Conflict
+    {
         tracing::warn!(container = %id, %error, "the container could not go on after its commit");
     }
     if pause {

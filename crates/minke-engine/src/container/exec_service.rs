@@ -157,7 +157,8 @@ impl Engine {
             open_stdin: settings.attach_stdin,
             open_stderr: settings.attach_stderr,
             open_stdout: settings.attach_stdout,
-            can_remove: code.is_some(),
+            // What never ran has no end, as Docker sees it.
+            can_remove: code.is_some() && pid != 0,
             container_id: exec.container_id,
             detach_keys: Some(shown_keys(&settings.detach_keys)),
             pid: pid.into(),

@@ -112,6 +112,8 @@ impl Engine {
                         reclaimed += size;
                         deleted.push(record.name.clone());
                     }
+                    // Somebody else was faster; or it got a user just now.
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {}
                     Err(error) => tracing::warn!(volume = record.name, %error, "could not remove the volume"),
                 }
             }

@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use minke_api::adapt::Adapt as _;
-use minke_api::container::{AttachQuery, ContainerConfig, ContainerCreateRequest, HostConfig, WaitQuery};
+use minke_api::container::{
+    AttachQuery, ContainerConfig, ContainerCreateRequest, FlatContainerCreateRequest, HostConfig, WaitQuery,
+};
 use minke_api::run::RunMode;
 use minke_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
 use minke_api::{ApiVersion, json};
@@ -18,6 +20,9 @@ use crate::websocket;
 /// The first version that tells framed from raw logs by the content type.
 const TELLS_FRAMED: ApiVersion = ApiVersion::new(1, 42);
 
+/// The first version that reads the host's part of a container's settings from its own object only.
+const NESTS_HOST_CONFIG: ApiVersion = ApiVersion::new(1, 42);
+
 fn done() -> Result<Response> {
     Ok(response::empty(StatusCode::NO_CONTENT))
 }
@@ -29,7 +34,10 @@ pub async fn list(request: &Request) -> Result<Response> {
 
 pub async fn create(mut request: Request) -> Result<Response> {
     let query = request.query()?;
-    let body: ContainerCreateRequest = request.json().await?;
+    let body = match request.version < NESTS_HOST_CONFIG {
+        true => request.json::<FlatContainerCreateRequest>().await?.0,
+        false => request.json::<ContainerCreateRequest>().await?,
+    };
     if body.config == ContainerConfig::default() {
         return Err(Error::invalid("Config cannot be empty in order to create a container"));
     }

@@ -1,6 +1,7 @@
 //! Execs.
 
 use http::StatusCode;
+use minke_api::adapt::Adapt as _;
 use minke_api::exec::{ExecCreateRequest, ExecStartRequest};
 use minke_api::run::RunMode;
 use minke_model::Result;
@@ -44,5 +45,7 @@ pub async fn resize(request: &Request) -> Result<Response> {
 }
 
 pub async fn inspect(request: &Request) -> Result<Response> {
-    Ok(response::json(&request.engine.exec_inspect(&request.parameter).await?))
+    let mut exec = request.engine.exec_inspect(&request.parameter).await?;
+    exec.adapt(request.version);
+    Ok(response::json(&exec))
 }

@@ -28,6 +28,7 @@ use crate::handoff::Handoffs;
 use crate::request::Request;
 use crate::response::{self, CommonHeaders, Response};
 use crate::router::{Route, route};
+use crate::swarm;
 
 /// What all requests share.
 pub struct App {
@@ -57,7 +58,10 @@ impl App {
 
     async fn find_and_run(&self, mut request: http::Request<Incoming>) -> Result<Response> {
         match route(request.method(), request.uri().path())? {
-            Route::Nothing => Ok(error::no_such_page()),
+            Route::Nothing => match swarm::refusal(request.method(), request.uri().path()) {
+                Some(error) => Err(error),
+                None => Ok(error::no_such_page()),
+            },
             Route::Options => Ok(response::empty(StatusCode::OK)),
             Route::Redirect(path) => Ok(redirect(&path)),
             Route::To { operation, version, parameter } => {
