@@ -11,7 +11,8 @@ const FAMILIES: [&str; 6] = ["swarm", "nodes", "services", "tasks", "secrets", "
 pub fn refusal(method: &Method, path: &str) -> Option<Error> {
     let path = path.trim_start_matches('/');
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-    let versioned = first.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let versioned =
+        first.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let path = if versioned { rest } else { path };
     if !FAMILIES.contains(&path.split('/').next().unwrap_or_default()) {
         return None;

@@ -129,7 +129,10 @@ mod tests {
     #[test]
     fn old_bodies_have_the_hosts_part_beside_the_rest() {
         let alone = flat(r#"{"Image": "a", "Runtime": "runc", "Privileged": true, "Cpuset": "0"}"#).unwrap();
-        assert_eq!((alone.runtime.as_str(), alone.privileged, alone.cpuset_cpus.as_str()), ("runc", true, "0"));
+        assert_eq!(
+            (alone.runtime.as_str(), alone.privileged, alone.cpuset_cpus.as_str()),
+            ("runc", true, "0")
+        );
         assert_eq!(flat(r#"{"Image": "a"}"#), None);
     }
 
