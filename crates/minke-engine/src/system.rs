@@ -107,7 +107,7 @@ impl Engine {
             cpu_shares: can.cpu_shares,
             cpu_set: can.cpuset,
             pids_limit: can.pids,
-            ipv4_forwarding: file("/proc/sys/net/ipv4/ip_forward"),
+            ipv4_forwarding: shared.networks.options.ip_forward || file("/proc/sys/net/ipv4/ip_forward"),
             debug: shared.options.debug,
             n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |entries| entries.count() as i64),
             oom_kill_disable: can.oom_kill_disable,

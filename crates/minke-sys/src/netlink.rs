@@ -194,8 +194,13 @@ impl Socket {
         if socket.port() == 0 {
             socket.bind()?;
         }
-        socket.set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)?;
+        socket.join(group)?;
         Ok(socket)
+    }
+
+    /// Hears also what is told to another group.
+    pub fn join(&self, group: i32) -> Result<()> {
+        self.set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     }
 
     fn bind(&self) -> Result<()> {

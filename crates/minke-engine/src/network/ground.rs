@@ -4,12 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, Weak};
 
 use ipnet::IpNet;
 use minke_model::{Error, ErrorKind, Result};
-use minke_network::firewall::Families;
 use minke_network::link::{
     EndpointPlan, Gone, GoneLinks, Interface, Kernel, Namespace, plan_endpoint, plan_link,
 };
@@ -17,6 +16,7 @@ use minke_network::options::parse_interface_settings;
 use minke_network::ports::Ports;
 use minke_network::{Driver, Endpoint, Names, Network};
 
+use super::forwarding::Forwards;
 use super::{Networks, lock};
 use crate::engine::Shared;
 
@@ -43,43 +43,8 @@ pub struct Ground {
     /// The ports that are given to who names none.
     pub ephemeral: RangeInclusive<u16>,
     ends: Mutex<HashMap<String, End>>,
-    forwarding: Mutex<Forwarding>,
-}
-
-/// What was done about forwarding; noted in the exec root, for an engine that comes after this one.
-#[derive(Debug)]
-struct Forwarding {
-    notes: PathBuf,
-    /// Whether a family was off before.
-    done: HashMap<&'static str, bool>,
-}
-
-impl Forwarding {
-    /// Turns it on where it is off. Returns whether it was off before any engine of this exec root came.
-    fn turn_on(
-        &mut self,
-        family: &'static str,
-        setting: &str,
-        on: impl FnOnce() -> Result<Families>,
-    ) -> bool {
-        if let Some(done) = self.done.get(family) {
-            return *done;
-        }
-        let note = self.notes.join(format!("forwarding-{family}"));
-        let is_on = std::fs::read_to_string(setting).is_ok_and(|text| text.trim() != "0");
-        let was_off = if is_on {
-            note.exists()
-        } else {
-            let noted =
-                std::fs::write(&note, "on\n").map_err(|error| Error::system("no note").with_source(error));
-            if let Err(error) = noted.and_then(|()| on()) {
-                tracing::warn!(%error, setting, "packets of containers aren't forwarded: this can't be turned on");
-            }
-            true
-        };
-        self.done.insert(family, was_off);
-        was_off
-    }
+    /// What is known of forwarding.
+    pub forwards: Forwards,
 }
 
 /// The host's end of an endpoint's link, from its making until it and its endpoint are gone.
@@ -115,7 +80,7 @@ impl Ground {
             ports: Mutex::default(),
             ephemeral: ephemeral(),
             ends: Mutex::default(),
-            forwarding: Mutex::new(Forwarding { notes: exec_root.to_owned(), done: HashMap::new() }),
+            forwards: Forwards::default(),
         }
     }
 
@@ -308,23 +273,9 @@ impl Ground {
         }
     }
 
-    /// Turns forwarding on, unless the engine is told to leave it; returns what is forwarded for containers alone, as it was not
-    /// before.
-    pub fn forward(&self, options: &super::NetworkOptions) -> Families {
-        if !options.ip_forward {
-            return Families::default();
-        }
-        let mut turned = lock(&self.forwarding);
-        // By the kernel half: interfaces that live on router advertisements go on taking them.
-        let on = |v4| move || self.kernel()?.forward(Families { v4, v6: !v4 });
-        let v4 = turned.turn_on("v4", "/proc/sys/net/ipv4/ip_forward", on(true));
-        let v6 = options.ipv6 && turned.turn_on("v6", "/proc/sys/net/ipv6/conf/all/forwarding", on(false));
-        let strict = !options.ip_forward_no_drop;
-        Families { v4: v4 && strict, v6: v6 && strict }
-    }
-
     /// Says who hears of links that go: from the first one on that is made.
     pub fn tell(&self, shared: Weak<Shared>) {
+        self.forwards.tell(shared.clone());
         *lock(&self.listener) = Some(shared);
     }
 

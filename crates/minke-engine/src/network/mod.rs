@@ -14,6 +14,7 @@
 //! | `adopt` | what an engine finds of networks when it starts |
 //! | `mend` | a change that an engine's death has cut short |
 //! | `ground` | the kernel's links, and which addresses drain |
+//! | `forwarding` | the forwarding of packets |
 //! | `rules` | the firewall |
 //! | `naming`, `texts` | what netd and /etc/hosts say |
 //! | `netd` | the engine's hold on the process that answers names and serves ports |
@@ -22,6 +23,7 @@
 pub mod adopt;
 mod allocate;
 mod api;
+mod forwarding;
 pub mod ground;
 pub mod join;
 mod live;

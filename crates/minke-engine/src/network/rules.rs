@@ -47,16 +47,22 @@ impl Shared {
     /// The kernel's.
     pub fn apply_rules(&self) -> Result<()> {
         let options = &self.networks.options;
-        if !options.iptables && !options.ip6tables {
-            return Ok(());
-        }
         let mut kept = lock(&self.rules.state);
         let mut wanted = self.wanted_rules()?;
         if wanted.networks.is_empty() && kept.firewall.is_none() && !kept.found {
             return Ok(());
         }
-        wanted.nothing_else = self.ground.forward(options);
+        let forwarding = self.survey_forwarding(&wanted.networks);
+        if !options.iptables && !options.ip6tables {
+            self.turn_forwarding_on(&forwarding);
+            return Ok(());
+        }
+        if !options.ip_forward_no_drop {
+            wanted.apart.clone_from(&forwarding.apart);
+            wanted.apart6 = forwarding.apart6;
+        }
         if kept.last.as_ref() == Some(&wanted) {
+            self.turn_forwarding_on(&forwarding);
             return Ok(());
         }
         let firewall = match &kept.firewall {
@@ -74,6 +80,7 @@ impl Shared {
         };
         let before = kept.last.take();
         lock(&firewall).apply(&wanted)?;
+        self.turn_forwarding_on(&forwarding);
         forget_connections(before.as_ref(), &wanted);
         kept.last = Some(wanted);
         if kept.keeper.is_none() {

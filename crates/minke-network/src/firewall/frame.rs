@@ -11,6 +11,7 @@
 //! That a chain of ours accepts a packet means no more than that *we* have nothing against it: other tables are asked all the same.
 
 use super::guard::Guard;
+use crate::link::ENGINES;
 use crate::nft::rule::{self, Part};
 use crate::nft::{Chain, Expression, Family, Hook, Leads, Place, Set, Table, Type, Verdict, number};
 
@@ -95,6 +96,8 @@ pub const LINKED4: Set = set("linked4", &[Ipv4, Ipv4, Transport, Port]);
 pub const LINKED6: Set = set("linked6", &[Ipv6, Ipv6, Transport, Port]);
 /// What happens to packets that are let through, by family.
 pub const ALLOW: Set = Set { name: "allow", key: &[Protocol], leads: Leads::ToVerdict, ranges: false };
+/// Interfaces from which is forwarded what is for containers, and nothing else.
+pub const APART_FROM4: Set = set("apart_from4", &[Interface]);
 /// What happens to packets that are none of ours, by family.
 pub const OTHERS: Set = Set { name: "others", key: &[Protocol], leads: Leads::ToVerdict, ranges: false };
 /// Ports of bridges whose containers don't reach each other, in the bridges' own table.
@@ -102,7 +105,7 @@ pub const CLOSED: Set = set("closed", &[Interface]);
 
 /// The chain that marks packets, to which [`ALLOW`] leads.
 pub const MARK: &str = "mark";
-/// The chain that lets nothing new through, to which [`OTHERS`] leads.
+/// The chain that lets nothing through, to which [`OTHERS`] leads.
 pub const NOT_OURS: &str = "not_ours";
 
 /// The sets of the table for packets.
@@ -136,6 +139,7 @@ pub const PACKET_SETS: &[Set] = &[
     LINKED4,
     LINKED6,
     ALLOW,
+    APART_FROM4,
     OTHERS,
 ];
 
@@ -315,7 +319,7 @@ fn unguarded(name: &str) -> Table {
             chain("inward", inward()),
             chain("allowed", vec![rule::verdict_of(&[Part::Family], ALLOW.name), accept()]),
             chain(MARK, vec![rule::mark(ALLOWED_MARK)]),
-            chain(NOT_OURS, vec![line(&[&rule::goes_on(), &leave()]), refuse()]),
+            chain(NOT_OURS, vec![refuse()]),
         ],
     }
 }
@@ -370,6 +374,11 @@ fn forward() -> Vec<Vec<Expression>> {
         line(&[&from, &jump("outward")]),
         line(&[&to, &jump("inward")]),
         line(&[&from, &go("allowed")]),
+        // Neither from nor to ours. What is bridged is no matter of forwarding, and other engines look after theirs.
+        line(&[&rule::bridged(), &accept()]),
+        line(&[&rule::comes_by_group(ENGINES), &accept()]),
+        line(&[&rule::leaves_by_group(ENGINES), &accept()]),
+        line(&[&rule::ipv4(), &rule::within(&[Part::In], APART_FROM4.name), &refuse()]),
         rule::verdict_of(&[Part::Family], OTHERS.name),
     ]
 }

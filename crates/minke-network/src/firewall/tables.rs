@@ -14,7 +14,7 @@ use super::iptables::Tools;
 use super::ufw;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
-use crate::nft::{Changes, Data, Nft, Table, number};
+use crate::nft::{Changes, Data, Nft, Table};
 
 /// How the firewall is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,24 +148,6 @@ impl Firewall {
         others.map(|()| changed)
     }
 
-    /// Returns for which families the tables that are there say that nothing else is forwarded: what an engine that starts
-    /// again can't see by the settings any more.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn forwards_nothing_else(&self) -> Result<Families> {
-        let mut families = Families::default();
-        let found = match self.nft.elements(&self.tables[0].table, &frame::OTHERS) {
-            Err(refusal) if is_lacking(&refusal) => None,
-            other => other.context("failed to read the firewall's tables")?,
-        };
-        for element in found.unwrap_or_default() {
-            families.v4 |= element.key.first() == Some(&number::IPV4);
-            families.v6 |= element.key.first() == Some(&number::IPV6);
-        }
-        Ok(families)
-    }
-
     /// Removes the tables.
     ///
     /// # Errors
@@ -227,8 +209,10 @@ impl Firewall {
         }
         wanted.published.retain(|rule| stays(rule.to.is_ipv4()));
         wanted.links.retain(|link| stays(link.to.is_ipv4()));
-        wanted.nothing_else.v4 &= self.settings.ipv4;
-        wanted.nothing_else.v6 &= self.settings.ipv6;
+        if !self.settings.ipv4 {
+            wanted.apart.clear();
+        }
+        wanted.apart6 &= self.settings.ipv6;
         wanted.mark.v4 &= self.settings.ipv4;
         wanted.mark.v6 &= self.settings.ipv6;
         wanted

@@ -24,8 +24,10 @@ pub struct Wanted {
     pub links: Vec<LinkRule>,
     /// Bridge ports (host ends) of networks whose containers don't reach each other.
     pub closed_ports: Vec<String>,
-    /// Forwarding was turned on for the containers' sake: nothing else is forwarded that wasn't before. IPv4, IPv6.
-    pub nothing_else: Families,
+    /// Interfaces on which forwarding was turned on for the containers' sake: what comes in by them goes nowhere else. IPv4.
+    pub apart: BTreeSet<String>,
+    /// The same of all interfaces, IPv6.
+    pub apart6: bool,
     /// Packets that are let through are marked ([`super::frame::ALLOWED_MARK`]), for a chain of others that would drop them.
     pub mark: Families,
 }
@@ -141,9 +143,11 @@ pub(super) fn packet_elements(wanted: &Wanted) -> Elements {
         gather_published(&mut all, rule, wanted);
     }
     gather_links(&mut all, &wanted.links);
-    for (set, families, chain) in
-        [(&f::ALLOW, wanted.mark, f::MARK), (&f::OTHERS, wanted.nothing_else, f::NOT_OURS)]
-    {
+    for interface in &wanted.apart {
+        all.put(&f::APART_FROM4, Element::of(Parts::default().interface(interface)));
+    }
+    let nothing_else = Families { v4: false, v6: wanted.apart6 };
+    for (set, families, chain) in [(&f::ALLOW, wanted.mark, f::MARK), (&f::OTHERS, nothing_else, f::NOT_OURS)] {
         for (on, family) in [(families.v4, number::IPV4), (families.v6, number::IPV6)] {
             if on {
                 all.put(set, Element::of(Parts::default().number(family)).leading_to_chain(chain));

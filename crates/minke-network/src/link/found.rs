@@ -42,6 +42,8 @@ pub struct FoundLink {
     pub(super) name: String,
     pub(super) is_bridge: bool,
     pub(super) is_veth: bool,
+    pub(super) is_loopback: bool,
+    pub(super) group: u32,
 }
 
 pub(super) fn one_link(socket: &Socket, name: &str) -> Result<Option<FoundLink>, Refusal> {
@@ -65,12 +67,15 @@ pub(super) fn found_link(message: LinkMessage) -> FoundLink {
         name: String::new(),
         is_bridge: false,
         is_veth: false,
+        is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+        group: 0,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::IfAlias(alias) => link.alias = alias,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::Controller(index) => link.bridge = Some(index),
             LinkAttribute::LinkInfo(info) => {
                 link.is_bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));

@@ -31,6 +31,9 @@ pub(super) const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 pub(super) const GET_ROUTE: u16 = 26;
 
+/// The group of the bridges that engines make, by which each one's rules know those of the others ("mink").
+pub(crate) const ENGINES: u32 = 0x6d69_6e6b;
+
 /// Appends a message's payload.
 pub(super) fn emit(message: &impl Emitable, bytes: &mut Vec<u8>) {
     let start = bytes.len();
@@ -67,6 +70,7 @@ pub(super) fn make_bridge(batch: &mut Batch, plan: &BridgePlan, mac: Mac) {
     let mut attributes = vec![
         LinkAttribute::IfName(plan.name.clone()),
         LinkAttribute::Address(mac.0.to_vec()),
+        LinkAttribute::Group(ENGINES),
         info(InfoKind::Bridge, Some(InfoData::Bridge(data))),
     ];
     attributes.extend(plan.mtu.map(LinkAttribute::Mtu));

@@ -2,6 +2,7 @@
 //! can be printed; `kernel` makes them so, by netlink.
 
 pub mod address;
+mod changes;
 mod forwarding;
 mod found;
 mod kernel;
@@ -12,9 +13,12 @@ mod settings;
 mod watch;
 
 pub use address::Mac;
+pub use changes::Changes;
+pub use forwarding::{Forwarding, ForwardingWish};
 pub use found::{Found, FoundLink};
 pub use kernel::Kernel;
 pub use namespace::Namespace;
+pub(crate) use message::ENGINES;
 pub(crate) use namespace::within;
 pub use plan::{
     BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,

@@ -144,6 +144,9 @@ pub mod rule {
     const META_OIFNAME: u32 = 7;
     const META_NFPROTO: u32 = 15;
     const META_L4PROTO: u32 = 16;
+    const META_PKTTYPE: u32 = 19;
+    const META_IIFGROUP: u32 = 21;
+    const META_OIFGROUP: u32 = 22;
     const CT_STATE: u32 = 0;
     const CT_STATUS: u32 = 2;
     const LINK: u32 = 0;
@@ -239,6 +242,21 @@ pub mod rule {
     pub fn comes_by(name: &str) -> Vec<Expression> {
         let key = crate::nft::Parts::default().interface(name).done();
         vec![Expression::Meta { key: META_IIFNAME, register: FIRST }, compare(&key, true)]
+    }
+
+    /// The packet is bridged, not routed: such a one is not sent to this host (seen where bridges are filtered).
+    pub fn bridged() -> Vec<Expression> {
+        vec![Expression::Meta { key: META_PKTTYPE, register: FIRST }, compare(&[0], false)]
+    }
+
+    /// The packet came by an interface of this group.
+    pub fn comes_by_group(group: u32) -> Vec<Expression> {
+        vec![Expression::Meta { key: META_IIFGROUP, register: FIRST }, compare(&group.to_ne_bytes(), true)]
+    }
+
+    /// The packet leaves by an interface of this group.
+    pub fn leaves_by_group(group: u32) -> Vec<Expression> {
+        vec![Expression::Meta { key: META_OIFGROUP, register: FIRST }, compare(&group.to_ne_bytes(), true)]
     }
 
     /// The packet's IPv4 destination begins with this byte.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
 use minke_network::firewall::{
-    Families, Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted,
+    Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted,
 };
 use minke_network::link::{Namespace, Route};
 use minke_network::nft::{Changed, Changes, Family, Nft, Verdict, rule};
@@ -254,12 +254,15 @@ fn a_gateway_mode_decides_whether_ports_are_reached_by_their_own_addresses() {
 #[test]
 fn nothing_is_forwarded_for_others_where_that_was_turned_on_for_containers() {
     let mut scene = Scene::new(&[], false);
-    let third = scene.host.neighbour("side", &["198.51.100.1/24"], &["198.51.100.9/24"]);
+    let third = scene.host.neighbour("side", &["198.51.100.1/24", "fd02::1/64"], &["198.51.100.9/24", "fd02::9/64"]);
     serve(&third, "[::]:90");
     comes(&scene.outside, "198.51.100.9:90", "192.0.2.9");
-    scene.wanted.nothing_else = Families { v4: true, v6: true };
+    comes(&scene.outside, "[fd02::9]:90", "fd01::9");
+    scene.wanted.apart = ["up".to_string()].into();
+    scene.wanted.apart6 = true;
     scene.firewall.apply(&scene.wanted).unwrap();
     comes_not(&scene.outside, "198.51.100.9:90");
+    comes_not(&scene.outside, "[fd02::9]:90");
     comes(&scene.outside, "192.0.2.1:8080", "192.0.2.9");
     comes(&scene.server.namespace, "198.51.100.9:90", "198.51.100.1");
 }

@@ -134,11 +134,29 @@ impl Host {
         let others = Names::of(Path::new("/run/somebody-else"));
         let kernel = self.namespace.run(|| Kernel::open(&others)).unwrap().unwrap();
         kernel.make(&link).unwrap();
+        self.namespace.run(|| of_no_engine(name)).unwrap();
         let interface = interface(&network, "eth0", there);
         let plan = plan_endpoint(&network, &interface, &others, None).unwrap().unwrap();
         kernel.attach(&plan, &namespace).unwrap();
         namespace
     }
+}
+
+/// Takes a link out of the group of engines' bridges: it is to be one that others made.
+fn of_no_engine(name: &str) {
+    use minke_sys::netlink::{ACK, Batch, Family, Socket};
+    use netlink_packet_core::Emitable;
+    use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+    const SET_LINK: u16 = 19;
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::Group(0)];
+    let mut batch = Batch::default();
+    batch.push(SET_LINK, ACK, |bytes| {
+        let start = bytes.len();
+        bytes.resize(start + message.buffer_len(), 0);
+        message.emit(&mut bytes[start..]);
+    });
+    Socket::open(Family::Route).unwrap().apply(&batch).unwrap();
 }
 
 /// An endpoint's interface with these addresses and the first ones of their subnets as gateways.
