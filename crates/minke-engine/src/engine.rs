@@ -129,6 +129,7 @@ impl Engine {
         let shared = self.shared.clone();
         let work = move || {
             shared.remove_idle_groups();
+            shared.leave_host();
             shared.store.settle()
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {

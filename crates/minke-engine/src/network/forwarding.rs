@@ -41,6 +41,11 @@ impl Forwards {
     pub fn close(&self) {
         lock(&self.state).closed = true;
     }
+
+    /// Whether the engine ends.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
 }
 
 /// What the networks that there are want.
@@ -108,7 +113,7 @@ fn listen(state: &mut State) {
     };
     let hear = move || {
         loop {
-            let heard = changes.next();
+            let heard = changes.wait();
             let Some(shared) = shared.upgrade() else { return };
             if let Err(error) = heard {
                 return tracing::warn!(%error, "{failed}");

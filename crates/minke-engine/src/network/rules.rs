@@ -48,6 +48,9 @@ impl Shared {
     pub fn apply_rules(&self) -> Result<()> {
         let options = &self.networks.options;
         let mut kept = lock(&self.rules.state);
+        if self.ground.forwards.is_closed() {
+            return Ok(());
+        }
         let mut wanted = self.wanted_rules()?;
         if wanted.networks.is_empty() && kept.firewall.is_none() && !kept.found {
             return Ok(());
@@ -89,6 +92,25 @@ impl Shared {
                 .ok();
         }
         Ok(())
+    }
+
+    /// Takes back what was done to the host for containers' sake, when the engine ends and no container is on a bridge. Blocks.
+    pub fn leave_host(&self) {
+        if self.networks.read().known.values().any(|held| !held.endpoints.is_empty()) {
+            return;
+        }
+        self.ground.forwards.close();
+        let (firewall, keeper) = {
+            let mut kept = lock(&self.rules.state);
+            (kept.firewall.take(), kept.keeper.take())
+        };
+        // It would put back what is removed now.
+        drop(keeper);
+        let Some(firewall) = firewall else { return };
+        let removed = lock(&firewall).remove_all();
+        if let Err(error) = removed.and_then(|()| self.ground.kernel()?.put_forwarding_back()) {
+            tracing::warn!(%error, "not everything that was done for containers' networks could be taken back");
+        }
     }
 
     fn wanted_rules(&self) -> Result<Wanted> {

@@ -58,7 +58,7 @@ impl Changes {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn next(&mut self) -> Result<()> {
+    pub fn wait(&mut self) -> Result<()> {
         let failed = "failed to hear of interfaces of the host";
         let mut matters = false;
         loop {

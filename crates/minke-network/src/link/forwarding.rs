@@ -148,7 +148,7 @@ impl Kernel {
 
     /// The interfaces by which packets come: no ports of bridges and the like, whose packets come by what they are ports of.
     fn ways(&self) -> Result<Vec<Way>> {
-        let links = self.links()?.into_iter().filter(|link| is_way(link));
+        let links = self.links()?.into_iter().filter(is_way);
         Ok(links.filter_map(|link| way(link, &self.settings)).collect())
     }
 

@@ -133,7 +133,7 @@ fn who_turns_forwarding_on_or_off_is_heard() {
     // Each time what was done for the last one may be heard first.
     let mut heard = |what: &str, is: &dyn Fn(&Forwarding) -> bool| {
         for _ in 0..5 {
-            changes.next().unwrap();
+            changes.wait().unwrap();
             if is(&look()) {
                 return;
             }
