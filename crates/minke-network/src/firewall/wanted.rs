@@ -147,7 +147,8 @@ pub(super) fn packet_elements(wanted: &Wanted) -> Elements {
         all.put(&f::APART_FROM4, Element::of(Parts::default().interface(interface)));
     }
     let nothing_else = Families { v4: false, v6: wanted.apart6 };
-    for (set, families, chain) in [(&f::ALLOW, wanted.mark, f::MARK), (&f::OTHERS, nothing_else, f::NOT_OURS)] {
+    for (set, families, chain) in [(&f::ALLOW, wanted.mark, f::MARK), (&f::OTHERS, nothing_else, f::NOT_OURS)]
+    {
         for (on, family) in [(families.v4, number::IPV4), (families.v6, number::IPV6)] {
             if on {
                 all.put(set, Element::of(Parts::default().number(family)).leading_to_chain(chain));

@@ -98,7 +98,8 @@ impl Changes {
 }
 
 fn ready(socket: &Socket, wait: Option<Duration>) -> Result<bool, Errno> {
-    let wait = wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() });
+    let wait =
+        wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() });
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     loop {
         match poll(&mut fds, wait.as_ref()) {

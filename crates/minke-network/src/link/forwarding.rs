@@ -117,7 +117,9 @@ impl Kernel {
                 // It went meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => {
-                    other.with_context(|| format!("failed to turn on the forwarding of packets from {name}"))?;
+                    other.with_context(|| {
+                        format!("failed to turn on the forwarding of packets from {name}")
+                    })?;
                 }
             }
         }

@@ -17,8 +17,8 @@ pub use changes::Changes;
 pub use forwarding::{Forwarding, ForwardingWish};
 pub use found::{Found, FoundLink};
 pub use kernel::Kernel;
-pub use namespace::Namespace;
 pub(crate) use message::ENGINES;
+pub use namespace::Namespace;
 pub(crate) use namespace::within;
 pub use plan::{
     BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,

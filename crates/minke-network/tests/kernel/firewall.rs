@@ -4,9 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
-use minke_network::firewall::{
-    Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted,
-};
+use minke_network::firewall::{Firewall, Keeper, LinkRule, NetworkRules, PublishedRule, Settings, Wanted};
 use minke_network::link::{Namespace, Route};
 use minke_network::nft::{Changed, Changes, Family, Nft, Verdict, rule};
 use minke_network::ports::Protocol;
@@ -254,7 +252,8 @@ fn a_gateway_mode_decides_whether_ports_are_reached_by_their_own_addresses() {
 #[test]
 fn nothing_is_forwarded_for_others_where_that_was_turned_on_for_containers() {
     let mut scene = Scene::new(&[], false);
-    let third = scene.host.neighbour("side", &["198.51.100.1/24", "fd02::1/64"], &["198.51.100.9/24", "fd02::9/64"]);
+    let third =
+        scene.host.neighbour("side", &["198.51.100.1/24", "fd02::1/64"], &["198.51.100.9/24", "fd02::9/64"]);
     serve(&third, "[::]:90");
     comes(&scene.outside, "198.51.100.9:90", "192.0.2.9");
     comes(&scene.outside, "[fd02::9]:90", "fd01::9");

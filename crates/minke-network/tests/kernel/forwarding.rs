@@ -75,7 +75,10 @@ fn what_is_learned_of_router_advertisements_stays() {
     }
     let advertise = || router.run(|| advertise("eth0")).unwrap();
     let has_default = || {
-        let routes = host.namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap()).unwrap();
+        let routes = host
+            .namespace
+            .run(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap())
+            .unwrap();
         let default = format!("{} 00 {} 00", "0".repeat(32), "0".repeat(32));
         routes.lines().any(|line| line.starts_with(&default) && line.ends_with(" up"))
     };
@@ -86,10 +89,13 @@ fn what_is_learned_of_router_advertisements_stays() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };
-    until("the route is learned", Box::new(|| {
-        advertise();
-        has_default()
-    }));
+    until(
+        "the route is learned",
+        Box::new(|| {
+            advertise();
+            has_default()
+        }),
+    );
     let plan = survey(&host, &[]);
     assert!(plan.turn_on6);
     host.kernel.turn_forwarding_on(&plan).unwrap();
