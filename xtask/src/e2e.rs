@@ -79,7 +79,7 @@ pub fn run(options: &Options) -> Result<()> {
         run::cargo(&["build", "--release", "--locked"])?;
     }
     let program = build()?;
-    let peers = ["busybox", "docker", "podman", "registry", "runc", "debootstrap", "vm"];
+    let peers = ["busybox", "docker", "podman", "registry", "runc", "debootstrap", "vm", "ufw", "firewalld"];
     run::check(run::as_root("tools/peers").arg("fetch").arg(run::target().join("peers")).args(peers))?;
     report_versions()?;
     let mut command = match (options.vm, options.vm_systemd) {

@@ -63,6 +63,8 @@ mod streams;
 mod systemd;
 mod tls;
 mod transfers_killed;
+mod ufw;
+mod ufw_routes;
 mod userns;
 mod volumes;
 mod websocket;

@@ -318,6 +318,7 @@ fn create(
     let Prepared { config, host_config, policy, mut warnings } =
         create::prepare(request, image_config, &id, &around)?;
     let networks = settle::settle(&shared.networks, &config, &host_config, networking, &mut warnings)?;
+    warnings.extend(shared.closed_ports(&config, &host_config));
     let others = |name: &str| Ok(shared.containers.resolve(name)?.view().record.points().into_owned());
     let planned = point::plan(&config, &host_config, &others).map_err(not_of_the_image)?;
     super::devices::check_requests(&host_config, &shared.options.cdi_spec_dirs)?;

@@ -23,6 +23,7 @@
 pub mod adopt;
 mod allocate;
 mod api;
+mod closed;
 mod forwarding;
 pub mod ground;
 pub mod join;

@@ -30,6 +30,13 @@ struct Kept {
     found: bool,
 }
 
+impl Rules {
+    /// Returns the firewall, once there is one.
+    pub fn firewall(&self) -> Option<Arc<Mutex<Firewall>>> {
+        lock(&self.state).firewall.clone()
+    }
+}
+
 impl Shared {
     /// The same at the engine's start: also where no network is used any more, if an earlier engine has left a table, in which
     /// ports of containers that have ended would go on leading to nobody.

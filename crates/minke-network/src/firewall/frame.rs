@@ -25,15 +25,15 @@ const FILTER: i32 = 0;
 const SOURCE: i32 = 100;
 
 const fn set(name: &'static str, key: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::Nowhere, ranges: false }
+    Set { name, key, leads: Leads::Nowhere, ranges: false, counted_s: None }
 }
 
 const fn ranges(name: &'static str, key: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::Nowhere, ranges: true }
+    Set { name, key, leads: Leads::Nowhere, ranges: true, counted_s: None }
 }
 
 const fn map(name: &'static str, key: &'static [Type], to: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::To(to), ranges: false }
+    Set { name, key, leads: Leads::To(to), ranges: false, counted_s: None }
 }
 
 use Type::{Interface, Ipv4, Ipv6, Port, Protocol, Transport};
@@ -71,9 +71,9 @@ pub const MASQUERADE4: Set = ranges("masquerade4", &[Ipv4]);
 /// The same.
 pub const MASQUERADE6: Set = ranges("masquerade6", &[Ipv6]);
 /// Subnets whose packets get an address that was named.
-pub const SOURCE4: Set = Set { name: "source4", key: &[Ipv4], leads: Leads::To(&[Ipv4]), ranges: true };
+pub const SOURCE4: Set = Set { ranges: true, ..map("source4", &[Ipv4], &[Ipv4]) };
 /// The same.
-pub const SOURCE6: Set = Set { name: "source6", key: &[Ipv6], leads: Leads::To(&[Ipv6]), ranges: true };
+pub const SOURCE6: Set = Set { ranges: true, ..map("source6", &[Ipv6], &[Ipv6]) };
 /// Ports that are published at every address of the host.
 pub const PUBLISHED4: Set = map("published4", &[Transport, Port], &[Ipv4, Port]);
 /// The same.
@@ -95,11 +95,15 @@ pub const LINKED4: Set = set("linked4", &[Ipv4, Ipv4, Transport, Port]);
 /// The same.
 pub const LINKED6: Set = set("linked6", &[Ipv6, Ipv6, Transport, Port]);
 /// What happens to packets that are let through, by family.
-pub const ALLOW: Set = Set { name: "allow", key: &[Protocol], leads: Leads::ToVerdict, ranges: false };
+pub const ALLOW: Set = Set { leads: Leads::ToVerdict, ..set("allow", &[Protocol]) };
 /// Interfaces from which is forwarded what is for containers, and nothing else.
 pub const APART_FROM4: Set = set("apart_from4", &[Interface]);
 /// What happens to packets that are none of ours, by family.
-pub const OTHERS: Set = Set { name: "others", key: &[Protocol], leads: Leads::ToVerdict, ranges: false };
+pub const OTHERS: Set = Set { leads: Leads::ToVerdict, ..set("others", &[Protocol]) };
+/// Whose connections are counted, by the host's own firewall's rules: there where it has such.
+pub const COUNTED4: Set = Set { counted_s: Some(60), ..set("counted4", &[Ipv4]) };
+/// The same.
+pub const COUNTED6: Set = Set { counted_s: Some(60), ..set("counted6", &[Ipv6]) };
 /// Ports of bridges whose containers don't reach each other, in the bridges' own table.
 pub const CLOSED: Set = set("closed", &[Interface]);
 
@@ -248,6 +252,11 @@ fn at(
 /// Before a packet is redirected: it still has the port of the host.
 const GUARD: i32 = -110;
 
+/// A packet that nothing in the host's firewall lets in, unless a rule for what is routed does.
+const CLOSED_MARK: u32 = 0x0200_0000;
+/// A packet that a rule for what is routed lets straight to a container.
+const STRAIGHT_MARK: u32 = 0x0400_0000;
+
 /// Where the host's own firewall is asked: who comes from outside to a published port.
 fn guard_chains(guard: &Guard) -> Vec<Chain> {
     let mut rules = vec![
@@ -262,23 +271,42 @@ fn guard_chains(guard: &Guard) -> Vec<Chain> {
         rules.push(line(&[&(of.this)(), &rule::known(&at, of.published_at), &go("guarded")]));
         rules.push(line(&[&(of.this)(), &rule::known(&port, of.published), &go("guarded")]));
     }
-    vec![at("guard", "filter", Place::Prerouting, GUARD, rules), chain("guarded", super::guard::rules(guard))]
+    let guarded = chain("guarded", super::guard::rules(guard, CLOSED_MARK));
+    vec![at("guard", "filter", Place::Prerouting, GUARD, rules), guarded]
+}
+
+/// Where its rules about what is routed are asked: who comes to a container, and what leaves one.
+fn route_chains(guard: &Guard) -> Vec<Chain> {
+    let mut routed =
+        vec![line(&[&rule::goes_on(), &leave()]), line(&[&same_network(), &leave()])];
+    routed.extend(super::guard::routes(guard, STRAIGHT_MARK));
+    routed.push(line(&[&rule::marked(CLOSED_MARK), &refuse()]));
+    let mut straight = super::guard::straight(guard, &accept());
+    straight.push(refuse());
+    vec![chain("routed", routed), chain("straight", straight)]
 }
 
 /// The table for packets; with a guard where the host's own firewall is asked.
 pub fn packets(name: &str, guard: Option<&Guard>) -> Table {
-    let mut table = unguarded(name);
-    table.chains.extend(guard.map(guard_chains).unwrap_or_default());
+    let mut table = unguarded(name, guard.is_some_and(|guard| !guard.routes.is_empty()));
+    let Some(guard) = guard else { return table };
+    table.chains.extend(guard_chains(guard));
+    if !guard.routes.is_empty() {
+        table.chains.extend(route_chains(guard));
+    }
+    if guard.limits() {
+        table.sets.extend([COUNTED4, COUNTED6]);
+    }
     table
 }
 
-fn unguarded(name: &str) -> Table {
+fn unguarded(name: &str, routes: bool) -> Table {
     Table {
         family: Family::Inet,
         name: name.to_string(),
         sets: PACKET_SETS.to_vec(),
         chains: vec![
-            at("direct", "filter", Place::Prerouting, DIRECT, direct()),
+            at("direct", "filter", Place::Prerouting, DIRECT, direct(routes)),
             at(
                 "nat_prerouting",
                 "nat",
@@ -314,9 +342,9 @@ fn unguarded(name: &str) -> Table {
             chain("publish", [publish(&V4), publish(&V6)].concat()),
             at("nat_postrouting", "nat", Place::Postrouting, SOURCE, [leaving(&V4), leaving(&V6)].concat()),
             // Before the chains of iptables, which may look for the mark.
-            at("forward", "filter", Place::Forward, FILTER - 1, forward()),
+            at("forward", "filter", Place::Forward, FILTER - 1, forward(routes)),
             chain("outward", outward()),
-            chain("inward", inward()),
+            chain("inward", inward(routes)),
             chain("allowed", vec![rule::verdict_of(&[Part::Family], ALLOW.name), accept()]),
             chain(MARK, vec![rule::mark(ALLOWED_MARK)]),
             chain(NOT_OURS, vec![refuse()]),
@@ -325,7 +353,7 @@ fn unguarded(name: &str) -> Table {
 }
 
 /// No connection comes straight to a container, past what is published; no packet to localhost from elsewhere.
-fn direct() -> Vec<Vec<Expression>> {
+fn direct(routes: bool) -> Vec<Vec<Expression>> {
     let mut rules = vec![
         line(&[&rule::comes_by("lo"), &accept()]),
         line(&[&rule::ipv4(), &rule::to_net8(127), &refuse()]),
@@ -340,7 +368,8 @@ fn direct() -> Vec<Vec<Expression>> {
         rules.push(line(&[&this, &rule::within(&by, of.trusted), &accept()]));
         let inside = rule::within(&[of.destination], of.subnets);
         // The host's own address in a network is an address like its others.
-        rules.push(line(&[&this, &inside, &rule::for_this_host(false), &refuse()]));
+        let end = if routes { go("straight") } else { refuse() };
+        rules.push(line(&[&this, &inside, &rule::for_this_host(false), &end]));
     }
     rules
 }
@@ -367,10 +396,15 @@ fn leaving(of: &Of) -> Vec<Vec<Expression>> {
     ]
 }
 
-fn forward() -> Vec<Vec<Expression>> {
+fn forward(routes: bool) -> Vec<Vec<Expression>> {
     let from = rule::within(&[Part::In], BRIDGES.name);
     let to = rule::within(&[Part::Out], BRIDGES.name);
-    vec![
+    let mut rules = Vec::new();
+    if routes {
+        rules.push(line(&[&to, &jump("routed")]));
+        rules.push(line(&[&from, &rule::outside(&[Part::Out], BRIDGES.name), &jump("routed")]));
+    }
+    rules.extend([
         line(&[&from, &jump("outward")]),
         line(&[&to, &jump("inward")]),
         line(&[&from, &go("allowed")]),
@@ -380,7 +414,8 @@ fn forward() -> Vec<Vec<Expression>> {
         line(&[&rule::leaves_by_group(ENGINES), &accept()]),
         line(&[&rule::ipv4(), &rule::within(&[Part::In], APART_FROM4.name), &refuse()]),
         rule::verdict_of(&[Part::Family], OTHERS.name),
-    ]
+    ]);
+    rules
 }
 
 fn same_network() -> Vec<Expression> {
@@ -415,8 +450,11 @@ fn linked(of: &Of) -> Vec<Expression> {
 }
 
 /// What comes to a container.
-fn inward() -> Vec<Vec<Expression>> {
+fn inward(routes: bool) -> Vec<Vec<Expression>> {
     let mut rules = vec![line(&[&rule::goes_on(), &go("allowed")]), line(&[&same_network(), &go("allowed")])];
+    if routes {
+        rules.push(line(&[&rule::marked(STRAIGHT_MARK), &go("allowed")]));
+    }
     for of in [&V4, &V6] {
         let this = (of.this)();
         let to_port = [of.destination, Part::Transport, Part::Port];

@@ -1,7 +1,7 @@
 //! What is wanted, made so: compared with what is there, and only the difference written, at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minke_model::error::Context;
 use minke_model::{Error, ErrorKind, Result};
@@ -115,6 +115,11 @@ impl Firewall {
         self.guard.as_ref()
     }
 
+    /// Returns the same where no firewall of ours is opened yet; `etc` is `/etc`.
+    pub fn guard_of_host(etc: &Path) -> Option<Guard> {
+        ufw::read(etc)
+    }
+
     /// The folders in which a change matters.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         self.ufw.iter().flat_map(|etc| [etc.join("ufw"), etc.join("default")]).collect()
@@ -139,13 +144,15 @@ impl Firewall {
     pub fn repair(&mut self) -> Result<bool> {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
-        self.marked = None;
         if let Some(etc) = &self.ufw {
             self.guard = ufw::read(etc);
         }
+        // Before tools are run, which take their time.
+        let first = self.put(&self.actual(&wanted));
+        self.marked = None;
         let others = self.ask_others();
         let changed = self.put(&self.actual(&wanted))?;
-        others.map(|()| changed)
+        others.and(first).map(|first| first || changed)
     }
 
     /// Removes the tables.
@@ -318,7 +325,7 @@ fn found(nft: &Nft, kept: &Kept) -> Result<Option<Elements>, Refusal> {
     }
     let mut all = Elements::new();
     let mut led: BTreeMap<&'static str, u32> = BTreeMap::new();
-    for set in &kept.table.sets {
+    for set in kept.table.sets.iter().filter(|set| set.counted_s.is_none()) {
         let Some(elements) = nft.elements(&kept.table, set)? else { return Ok(None) };
         for element in &elements {
             match element.data {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::guard::{Guard, GuardRule, is_everywhere, net_of};
+use super::guard::{Act, Guard, GuardRule, is_everywhere, net_of};
 use crate::ports::Protocol;
 
 /// Reads ufw's files below `etc`; none where it isn't there or is off.
@@ -31,11 +31,15 @@ fn parse(files: &Files<'_>) -> Option<Guard> {
     }
     let accepts = value(files.defaults, "DEFAULT_INPUT_POLICY").is_some_and(|policy| policy == "ACCEPT");
     let has_ipv6 = value(files.defaults, "IPV6").is_some_and(|text| text.eq_ignore_ascii_case("yes"));
-    let mut rules: Vec<GuardRule> = files.rules.lines().filter_map(|line| tuple(line, false)).collect();
+    let mut all: Vec<Tuple> = files.rules.lines().filter_map(|line| tuple(line, false)).collect();
     if has_ipv6 {
-        rules.extend(files.rules6.lines().filter_map(|line| tuple(line, true)));
+        all.extend(files.rules6.lines().filter_map(|line| tuple(line, true)));
     }
-    Some(Guard { rules, otherwise4: accepts, otherwise6: accepts || !has_ipv6 })
+    let (routes, rules): (Vec<Tuple>, Vec<Tuple>) = all.into_iter().partition(|one| one.routed);
+    let rules_of = |some: Vec<Tuple>| some.into_iter().map(|one| one.rule).collect();
+    // Without IPv6, ufw lets no such packet in at all.
+    let otherwise6 = accepts && has_ipv6;
+    Some(Guard { rules: rules_of(rules), otherwise4: accepts, otherwise6, routes: rules_of(routes) })
 }
 
 /// A shell variable's value.
@@ -44,8 +48,15 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(line.trim().trim_matches(['"', '\'']))
 }
 
-/// `### tuple ### ACTION PROTOCOL PORT TO FROM-PORT FROM [APP FROM-APP] DIRECTION[_INTERFACE] [comment=HEX]`
-fn tuple(line: &str, v6: bool) -> Option<GuardRule> {
+/// A rule, and whether it is about what is routed.
+struct Tuple {
+    routed: bool,
+    rule: GuardRule,
+}
+
+/// `### tuple ### [route:]ACTION PROTOCOL PORT TO FROM-PORT FROM [APP FROM-APP] DIRECTION [comment=HEX]`, where DIRECTION is `in`,
+/// `in_INTERFACE`, and for what is routed also `out_INTERFACE` and `in_INTERFACE!out_INTERFACE`.
+fn tuple(line: &str, v6: bool) -> Option<Tuple> {
     let fields: Vec<&str> = line
         .strip_prefix("### tuple ### ")?
         .split_ascii_whitespace()
@@ -57,24 +68,32 @@ fn tuple(line: &str, v6: bool) -> Option<GuardRule> {
         [direction] | [_, _, direction] => direction,
         _ => return None,
     };
-    // Rules for what is routed, or leaves, are others.
-    let interface = match direction.split_once('_') {
-        None if direction == "in" => None,
-        Some(("in", name)) if !name.contains('!') => Some(name.to_string()),
-        _ => return None,
+    let (routed, action) = match action.strip_prefix("route:") {
+        Some(action) => (true, action),
+        None => (false, *action),
     };
-    let action = action.split('_').next()?;
-    let allow = match action {
-        "allow" | "limit" => true,
-        "deny" | "reject" => false,
+    let (mut interface, mut out) = (None, None);
+    for part in direction.split('!') {
+        match part.split_once('_').unwrap_or((part, "")) {
+            ("in", "") => {}
+            ("in", name) => interface = Some(name.to_owned()),
+            // What leaves this host is none of ours.
+            ("out", name) if routed => out = (!name.is_empty()).then(|| name.to_owned()),
+            _ => return None,
+        }
+    }
+    let act = match action.split('_').next()? {
+        "allow" => Act::Allow,
+        "limit" => Act::Limit,
+        "deny" | "reject" => Act::Deny,
         _ => return None,
     };
     let net = |text: &str| match text {
         "any" => Some(None),
         other => net_of(other).map(|net| (!is_everywhere(&net)).then(|| net.trunc())),
     };
-    Some(GuardRule {
-        allow,
+    let rule = GuardRule {
+        act,
         v6,
         protocol: match *protocol {
             "any" => None,
@@ -85,7 +104,9 @@ fn tuple(line: &str, v6: bool) -> Option<GuardRule> {
         source: net(from)?,
         destination: net(to)?,
         interface,
-    })
+        out,
+    };
+    Some(Tuple { routed, rule })
 }
 
 /// `any`, `80`, `80,443`, `8000:8010`.
@@ -138,12 +159,42 @@ mod tests {
         assert_eq!(guard.rules.len(), 6);
         assert_eq!((guard.otherwise4, guard.otherwise6), (false, false));
         assert_eq!(guard.rules[0].source, Some("192.0.2.7/32".parse().unwrap()));
-        assert!(!guard.rules[0].allow && guard.rules[1].allow);
+        assert_eq!((guard.rules[0].act, guard.rules[1].act), (Act::Deny, Act::Allow));
         assert_eq!(guard.rules[2].interface.as_deref(), Some("eth0"));
         assert_eq!(guard.rules[2].protocol, None);
         assert_eq!(guard.rules[3].ports, [(22, 22), (8000, 8010)]);
+        assert_eq!(guard.rules[3].act, Act::Limit);
         assert_eq!(guard.rules[4].ports, [(80, 80), (443, 443)]);
         assert!(guard.rules[5].v6);
+    }
+
+    #[test]
+    fn rules_about_what_is_routed_are_apart() {
+        let guard = guard(
+            "### tuple ### route:allow tcp 80 10.0.0.2 any 0.0.0.0/0 in_eth0!out_br0\n\
+             ### tuple ### route:deny any any 0.0.0.0/0 any 0.0.0.0/0 out_br0\n\
+             ### tuple ### route:limit tcp 80 0.0.0.0/0 any 0.0.0.0/0 WWW - in comment=6869\n\
+             ### tuple ### route:reject_log-all udp 53 0.0.0.0/0 any 0.0.0.0/0 in_eth0\n",
+        );
+        let acts: Vec<Act> = guard.routes.iter().map(|rule| rule.act).collect();
+        assert_eq!(acts, [Act::Allow, Act::Deny, Act::Limit, Act::Deny]);
+        let ways: Vec<_> =
+            guard.routes.iter().map(|rule| (rule.interface.as_deref(), rule.out.as_deref())).collect();
+        let (eth0, br0) = (Some("eth0"), Some("br0"));
+        assert_eq!(ways, [(eth0, br0), (None, br0), (None, None), (eth0, None)]);
+        assert_eq!(guard.rules.len(), 1);
+    }
+
+    #[test]
+    fn without_ipv6_no_such_packet_comes_in() {
+        let files = Files {
+            conf: "ENABLED=yes\n",
+            defaults: "IPV6=no\nDEFAULT_INPUT_POLICY=\"ACCEPT\"\n",
+            rules: "",
+            rules6: "### tuple ### allow tcp 443 ::/0 any ::/0 in\n",
+        };
+        let guard = parse(&files).unwrap();
+        assert_eq!((guard.rules.len(), guard.otherwise4, guard.otherwise6), (0, true, false));
     }
 
     #[test]
@@ -151,14 +202,23 @@ mod tests {
         let guard = guard(
             "### tuple ### deny tcp 82 0.0.0.0/0 any 192.0.2.7 in\n\
              ### tuple ### allow tcp 80:82 0.0.0.0/0 any 0.0.0.0/0 in\n\
-             ### tuple ### allow udp 53 0.0.0.0/0 any 192.0.2.0/24 in\n",
+             ### tuple ### allow udp 53 0.0.0.0/0 any 192.0.2.0/24 in\n\
+             ### tuple ### route:allow tcp 7000 0.0.0.0/0 any 0.0.0.0/0 in\n\
+             ### tuple ### route:deny tcp 7001 0.0.0.0/0 any 0.0.0.0/0 in\n",
         );
-        let lets = |protocol, host: &str| guard.lets_everybody(protocol, host.parse().unwrap());
-        assert!(lets(Protocol::Tcp, "0.0.0.0:80"));
-        assert!(!lets(Protocol::Tcp, "0.0.0.0:82"));
-        assert!(!lets(Protocol::Udp, "0.0.0.0:80"));
-        assert!(!lets(Protocol::Udp, "0.0.0.0:53"));
-        assert!(lets(Protocol::Tcp, "[::]:443"));
-        assert!(!lets(Protocol::Tcp, "[::]:80"));
+        let lets = |protocol, host: &str, to| {
+            let host: std::net::SocketAddr = host.parse().unwrap();
+            guard.lets_everybody(protocol, (host.ip(), Some(host.port())), to)
+        };
+        assert!(lets(Protocol::Tcp, "0.0.0.0:80", 8080));
+        assert!(!lets(Protocol::Tcp, "0.0.0.0:82", 8080));
+        assert!(!lets(Protocol::Udp, "0.0.0.0:80", 8080));
+        assert!(!lets(Protocol::Udp, "0.0.0.0:53", 8080));
+        assert!(lets(Protocol::Tcp, "[::]:443", 8080));
+        assert!(!lets(Protocol::Tcp, "[::]:80", 8080));
+        assert!(lets(Protocol::Tcp, "0.0.0.0:9000", 7000));
+        assert!(!lets(Protocol::Tcp, "0.0.0.0:80", 7001));
+        assert!(guard.lets_everybody(Protocol::Tcp, ([0, 0, 0, 0].into(), None), 7000));
+        assert!(!guard.lets_everybody(Protocol::Tcp, ([0, 0, 0, 0].into(), None), 80));
     }
 }

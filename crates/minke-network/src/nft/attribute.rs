@@ -1,5 +1,5 @@
 //! Single attributes, for the few that the library numbers otherwise than the kernel (`linux/netfilter/nf_tables.h`): those of
-//! lookups, and of elements from the object on.
+//! lookups, and of elements from the object on; and for those that it lacks.
 
 /// `NFTA_LOOKUP_SET`.
 pub(super) const LOOKUP_SET: u16 = 1;
@@ -15,6 +15,29 @@ pub(super) const EXPRESSION_DATA: u16 = 2;
 pub(super) const ELEMENT_TO: u16 = 10;
 /// `NFTA_DATA_VALUE`.
 pub(super) const VALUE: u16 = 1;
+
+/// `NFTA_EXPR_NAME`.
+pub(super) const EXPRESSION_NAME: u16 = 1;
+/// `NFTA_DYNSET_SET_NAME`.
+pub(super) const DYNAMIC_SET: u16 = 1;
+/// `NFTA_DYNSET_OP`.
+pub(super) const DYNAMIC_OPERATION: u16 = 3;
+/// `NFTA_DYNSET_SREG_KEY`.
+pub(super) const DYNAMIC_KEY: u16 = 4;
+/// `NFTA_DYNSET_EXPR`.
+pub(super) const DYNAMIC_EXPRESSION: u16 = 7;
+/// `NFT_DYNSET_OP_UPDATE`.
+pub(super) const DYNAMIC_UPDATE: u32 = 1;
+/// `NFTA_LIMIT_RATE`.
+pub(super) const LIMIT_RATE: u16 = 1;
+/// `NFTA_LIMIT_UNIT`.
+pub(super) const LIMIT_UNIT: u16 = 2;
+/// `NFTA_LIMIT_BURST`.
+pub(super) const LIMIT_BURST: u16 = 3;
+/// `NFTA_LIMIT_FLAGS`.
+pub(super) const LIMIT_FLAGS: u16 = 5;
+/// `NFT_LIMIT_F_INV`.
+pub(super) const LIMIT_OVER: u32 = 1;
 
 const NESTED: u16 = 1 << 15;
 const HEADER: usize = 4;

@@ -11,7 +11,7 @@ use super::attribute::{
     self, ELEMENT_TO, EXPRESSION_DATA, LOOKUP_FLAGS, LOOKUP_KEY, LOOKUP_SET, LOOKUP_VALUE, VALUE,
 };
 use super::expression::VERDICT;
-use super::{Chain, Data, Element, Expression, Family, Leads, Place, Set, Table, Type, Verdict};
+use super::{Chain, Data, Element, Expression, Family, Leads, Place, Rate, Set, Table, Type, Verdict};
 
 pub(super) const SUBSYSTEM: u16 = 10;
 const BEGIN: u16 = 0x10;
@@ -26,7 +26,11 @@ const DELETE_ELEMENT: u16 = SUBSYSTEM << 8 | 14;
 
 const SET_RANGES: u32 = 1 << 2;
 const SET_MAP: u32 = 1 << 3;
+const SET_GOES: u32 = 1 << 4;
+const SET_BY_PACKETS: u32 = 1 << 5;
 const SET_PARTS: u32 = 1 << 7;
+/// How many sources are counted at the same time.
+const COUNTED: u32 = 65_535;
 const DATA_VERDICT: u32 = 0xffff_ff00;
 const ACCEPT: u32 = 1;
 const DROP: u32 = 0;
@@ -122,6 +126,9 @@ fn new_set(batch: &mut Batch, table: &Table, set: &Set, id: u32) {
     if set.key.len() > 1 {
         flags |= SET_PARTS;
     }
+    if set.counted_s.is_some() {
+        flags |= SET_GOES | SET_BY_PACKETS;
+    }
     batch.push(NEW_SET, CREATE, |bytes| {
         let mut attributes = OpNewsetDo::encode_request(bytes, &header(table.family))
             .push_table_bytes(table.name.as_bytes())
@@ -135,6 +142,11 @@ fn new_set(batch: &mut Batch, table: &Table, set: &Set, id: u32) {
             Leads::To(types) => attributes.push_data_type(numbers(types)).push_data_len(length(types)),
             Leads::ToVerdict => attributes.push_data_type(DATA_VERDICT).push_data_len(16),
         };
+        if let Some(seconds) = set.counted_s {
+            // The library writes this number as the host does, and the kernel reads it as a network does.
+            let timeout_ms = (seconds * 1000).to_be();
+            attributes = attributes.push_timeout(timeout_ms).nested_desc().push_size(COUNTED).end_nested();
+        }
         if set.key == [Type::Interface] {
             // For the `nft` tool, which would show names the wrong way round: the key's bytes are in the host's order.
             attributes = attributes.push_userdata(&[0, 4, 1, 0, 0, 0]);
@@ -318,6 +330,7 @@ fn encode<P: Pusher>(list: PushExprListAttrs<P>, expression: &Expression) -> Pus
             nat.end_nested().end_nested()
         }
         Expression::Masquerade => one.push_name(c"masq").end_nested(),
+        Expression::TooMany { set, register, rate } => encode_too_many(one, set, *register, *rate),
         Expression::Counter => one.nested_data_counter().end_nested().end_nested(),
         Expression::Verdict(verdict) => {
             let (code, chain) = match verdict {
@@ -335,6 +348,27 @@ fn encode<P: Pusher>(list: PushExprListAttrs<P>, expression: &Expression) -> Pus
             data.end_nested().end_nested().end_nested().end_nested()
         }
     }
+}
+
+fn encode_too_many<P: Pusher>(one: PushExprAttrs<P>, set: &str, register: u32, rate: Rate) -> P {
+    use attribute as a;
+    let mut one = one.push_name(c"dynset");
+    let limit = |bytes: &mut Vec<u8>| {
+        a::put(bytes, a::LIMIT_RATE, &u64::from(rate.a_minute).to_be_bytes());
+        a::put(bytes, a::LIMIT_UNIT, &60u64.to_be_bytes());
+        a::put(bytes, a::LIMIT_BURST, &rate.at_once.to_be_bytes());
+        a::put(bytes, a::LIMIT_FLAGS, &a::LIMIT_OVER.to_be_bytes());
+    };
+    attribute::put_nested(one.as_vec_mut(), EXPRESSION_DATA, |bytes| {
+        a::put(bytes, a::DYNAMIC_SET, &[set.as_bytes(), &[0]].concat());
+        a::put(bytes, a::DYNAMIC_OPERATION, &a::DYNAMIC_UPDATE.to_be_bytes());
+        a::put(bytes, a::DYNAMIC_KEY, &register.to_be_bytes());
+        a::put_nested(bytes, a::DYNAMIC_EXPRESSION, |bytes| {
+            a::put(bytes, a::EXPRESSION_NAME, b"limit\0");
+            a::put_nested(bytes, EXPRESSION_DATA, limit);
+        });
+    });
+    one.end_nested()
 }
 
 fn encode_lookup<P: Pusher>(

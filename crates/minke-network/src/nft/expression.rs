@@ -112,10 +112,28 @@ pub enum Expression {
     },
     /// Gives the packet the address of the interface that it leaves by.
     Masquerade,
+    /// Goes on if the key's connections in this set are more than the rate lets.
+    TooMany {
+        /// The set, one of those that packets add to.
+        set: &'static str,
+        /// Where the key is.
+        register: u32,
+        /// How many.
+        rate: Rate,
+    },
     /// Counts.
     Counter,
     /// Ends or leaves the rule.
     Verdict(Verdict),
+}
+
+/// How many packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At once.
+    pub at_once: u32,
+    /// In a minute, from then on.
+    pub a_minute: u32,
 }
 
 /// What happens to a packet.
@@ -135,7 +153,7 @@ pub enum Verdict {
 
 /// Words for rules.
 pub mod rule {
-    use super::{Expression, FIRST, VERDICT, Verdict};
+    use super::{Expression, FIRST, Rate, VERDICT, Verdict};
     use crate::nft::number;
 
     const META_PROTOCOL: u32 = 1;
@@ -259,6 +277,24 @@ pub mod rule {
         vec![Expression::Meta { key: META_OIFGROUP, register: FIRST }, compare(&group.to_ne_bytes(), true)]
     }
 
+    /// The packet leaves by this interface.
+    pub fn leaves_by(name: &str) -> Vec<Expression> {
+        let key = crate::nft::Parts::default().interface(name).done();
+        vec![Expression::Meta { key: META_OIFNAME, register: FIRST }, compare(&key, true)]
+    }
+
+    /// The packet is of a protocol that has ports where TCP has them.
+    pub fn has_ports() -> Vec<Expression> {
+        let (first, last) = (vec![number::TCP], vec![number::UDP]);
+        // TCP is 6, UDP 17; what is between them nobody sends.
+        vec![Part::Transport.load(FIRST).0, Expression::Range { register: FIRST, first, last }]
+    }
+
+    /// More come of the packet's source, by this part, than the rate lets.
+    pub fn too_many(part: Part, set: &'static str, rate: Rate) -> Vec<Expression> {
+        vec![part.load(FIRST).0, Expression::TooMany { set, register: FIRST, rate }]
+    }
+
     /// The packet's IPv4 destination begins with this byte.
     pub fn to_net8(byte: u8) -> Vec<Expression> {
         let load = Expression::Payload { base: NETWORK, offset: 16, length: 1, register: FIRST };
@@ -355,6 +391,11 @@ pub mod rule {
     /// These parts are in the set.
     pub fn within(parts: &[Part], set: &'static str) -> Vec<Expression> {
         [loads(parts), vec![Expression::Lookup { set, register: FIRST, not: false }]].concat()
+    }
+
+    /// These parts are not in the set.
+    pub fn outside(parts: &[Part], set: &'static str) -> Vec<Expression> {
+        [loads(parts), vec![Expression::Lookup { set, register: FIRST, not: true }]].concat()
     }
 
     /// What these parts lead to happens to the packet.

@@ -7,7 +7,7 @@ mod expression;
 mod read;
 mod socket;
 
-pub use expression::{Expression, Verdict, rule};
+pub use expression::{Expression, Rate, Verdict, rule};
 pub use socket::{Changed, Changes, Nft};
 
 /// What a table's chains see.
@@ -98,6 +98,8 @@ pub struct Set {
     pub leads: Leads,
     /// Whether a key may be a range (of the last part, where there are several).
     pub ranges: bool,
+    /// Whether packets put elements in, which go by themselves after this many seconds; then it is nobody else's.
+    pub counted_s: Option<u64>,
 }
 
 /// Where packets come into a chain.
