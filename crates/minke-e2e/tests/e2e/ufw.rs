@@ -31,7 +31,8 @@ pub fn beside_ufw(client: Client, flags: &[&str], body: impl Fn(&Beside<'_>)) {
     let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
     let flags = [&[NETWORKS_HERE], flags].concat();
     Rig::run_inside(client, &inside, &flags, |rig| {
-        let outsider = host.neighbour("uplink", &["192.0.2.1/24", "fd01::1/64"], &["192.0.2.9/24", "fd01::9/64"]);
+        let outsider =
+            host.neighbour("uplink", &["192.0.2.1/24", "fd01::1/64"], &["192.0.2.9/24", "fd01::9/64"]);
         let other = host.neighbour("side", &["198.51.100.1/24"], &["198.51.100.9/24"]);
         body(&Beside { rig, host: &host, outsider, other });
     });
@@ -48,7 +49,9 @@ pub fn serve(rig: &Rig, flags: &str) {
 
 /// The name of the default network's bridge.
 pub fn bridge(rig: &Rig) -> String {
-    rig.ok("network inspect bridge --format '{{index .Options \"com.docker.network.bridge.name\"}}'").trim().to_owned()
+    rig.ok("network inspect bridge --format '{{index .Options \"com.docker.network.bridge.name\"}}'")
+        .trim()
+        .to_owned()
 }
 
 const PORT: &str = "192.0.2.1:8080";

@@ -277,8 +277,7 @@ fn guard_chains(guard: &Guard) -> Vec<Chain> {
 
 /// Where its rules about what is routed are asked: who comes to a container, and what leaves one.
 fn route_chains(guard: &Guard) -> Vec<Chain> {
-    let mut routed =
-        vec![line(&[&rule::goes_on(), &leave()]), line(&[&same_network(), &leave()])];
+    let mut routed = vec![line(&[&rule::goes_on(), &leave()]), line(&[&same_network(), &leave()])];
     routed.extend(super::guard::routes(guard, STRAIGHT_MARK));
     routed.push(line(&[&rule::marked(CLOSED_MARK), &refuse()]));
     let mut straight = super::guard::straight(guard, &accept());

@@ -85,7 +85,12 @@ impl GuardRule {
 impl Guard {
     /// Whether anybody from outside reaches a published port, which leads to a container's port; none of the rules is only for
     /// some. Without a port of the host it is one that is not known yet.
-    pub fn lets_everybody(&self, protocol: Protocol, host: (IpAddr, Option<u16>), container_port: u16) -> bool {
+    pub fn lets_everybody(
+        &self,
+        protocol: Protocol,
+        host: (IpAddr, Option<u16>),
+        container_port: u16,
+    ) -> bool {
         let (address, port) = host;
         let v6 = address.is_ipv6();
         let decides = |rule: &&GuardRule| rule.act == Act::Deny || rule.is_for_all();
@@ -94,9 +99,7 @@ impl Guard {
                 && rule.destination.is_none_or(|net| address.is_unspecified() || net.contains(&address))
         };
         // To which container is not known.
-        let routed = |rule: &&GuardRule| {
-            rule.fits(protocol, Some(container_port), v6) && !rule.is_named()
-        };
+        let routed = |rule: &&GuardRule| rule.fits(protocol, Some(container_port), v6) && !rule.is_named();
         let input = self.rules.iter().filter(comes).find(decides).map(|rule| rule.act);
         let route = self.routes.iter().filter(routed).find(decides).map(|rule| rule.act);
         let otherwise = if v6 { self.otherwise6 } else { self.otherwise4 };
@@ -148,9 +151,7 @@ pub(super) fn straight(guard: &Guard, accept: &[Expression]) -> Vec<Vec<Expressi
     });
     // Connections are counted where they are let through.
     let act = |one: &GuardRule| if one.act == Act::Limit { Act::Allow } else { one.act };
-    early
-        .flat_map(|one| one_rule(&GuardRule { act: act(one), out: None, ..one.clone() }, accept))
-        .collect()
+    early.flat_map(|one| one_rule(&GuardRule { act: act(one), out: None, ..one.clone() }, accept)).collect()
 }
 
 fn one_rule(one: &GuardRule, allowed: &[Expression]) -> Vec<Vec<Expression>> {
