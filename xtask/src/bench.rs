@@ -37,6 +37,8 @@ pub enum Bar {
     Times(Vec<(usize, f64)>),
     /// At most this much.
     Most(f64),
+    /// No bar: a figure that explains another.
+    Free,
 }
 
 /// Runs the rows whose names are given, or all of them.
@@ -268,7 +270,7 @@ fn report(rows: &[Row]) -> String {
                 let of = |index: usize| own / row.figures[index].1;
                 let ratios: Vec<String> = bounds
                     .iter()
-                    .map(|(index, _)| format!("{:.1} x {}", of(*index), row.figures[*index].0))
+                    .map(|(index, _)| format!("{} x {}", near_one(of(*index)), row.figures[*index].0))
                     .collect();
                 let bars: Vec<String> = bounds.iter().map(|(_, times)| format!("{times:.1}")).collect();
                 (
@@ -278,11 +280,21 @@ fn report(rows: &[Row]) -> String {
                 )
             }
             Bar::Most(most) => (String::new(), format!("at most {}", rounded(*most)), own <= *most),
+            Bar::Free => Default::default(),
         };
-        let verdict = if reached { "reached" } else { "**missed**" };
+        let verdict = match (&row.bar, reached) {
+            (Bar::Free, _) => "",
+            (_, true) => "reached",
+            (_, false) => "**missed**",
+        };
         let _ = writeln!(text, "| {} | {} | {ratio} | {bar} | {verdict} |", row.what, figures.join(", "));
     }
     text
+}
+
+/// A ratio, exact enough to see on which side of one it is.
+fn near_one(ratio: f64) -> String {
+    if ratio < 2.0 { format!("{ratio:.2}") } else { format!("{ratio:.1}") }
 }
 
 fn rounded(figure: f64) -> String {
