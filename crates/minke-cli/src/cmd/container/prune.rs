@@ -4,8 +4,7 @@ use clap::Args;
 use minke_api::Filters;
 use minke_api::volume::PruneQuery;
 
-use crate::cmd::prune::{self, Pruned};
-use crate::cmd::{filters, parse_filter};
+use crate::cmd::prune::{self, Pruned, Selection};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -16,12 +15,8 @@ const WARNING: &str = "WARNING! This will remove all stopped containers.";
 /// Flags of `container prune`.
 #[derive(Args, Clone, Debug)]
 pub struct Prune {
-    /// Remove only what fits: until=24h, label=a=b, label!=a
-    #[arg(long, value_name = "filter", value_parser = parse_filter)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 impl Verb for Prune {
@@ -30,8 +25,8 @@ impl Verb for Prune {
     const ARITY: Arity = Arity::None;
 
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
-        let filters = prune::with_configured(session, filters(&self.filter));
-        if !self.force && !prune::confirm(session, WARNING)? {
+        let filters = self.selection.filters(session);
+        if !self.selection.is_agreed(session, WARNING)? {
             return Ok(exit::SUCCESS);
         }
         prune::report(session, &[containers(session, filters).await?])
@@ -42,5 +37,5 @@ impl Verb for Prune {
 pub async fn containers(session: &Session, filters: Filters) -> Result<Pruned, Failure> {
     let answer = session.client().await?.container_prune(&PruneQuery { filters }).await?;
     let lines = answer.containers_deleted.unwrap_or_default();
-    Ok(Pruned { heading: "Deleted Containers:", lines, reclaimed: answer.space_reclaimed })
+    Ok(Pruned { heading: "Deleted Containers:", lines, reclaimed: Some(answer.space_reclaimed) })
 }

@@ -4,8 +4,7 @@ use clap::Args;
 use minke_api::Filters;
 use minke_api::volume::PruneQuery;
 
-use crate::cmd::prune::{self, Pruned};
-use crate::cmd::{filters, parse_filter};
+use crate::cmd::prune::{self, Pruned, Selection};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -21,12 +20,8 @@ pub struct Prune {
     /// Remove images with a name too
     #[arg(long, short = 'a')]
     all: bool,
-    /// Remove only what fits: until=24h, label=a=b, label!=a
-    #[arg(long, value_name = "filter", value_parser = parse_filter)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 impl Verb for Prune {
@@ -35,9 +30,9 @@ impl Verb for Prune {
     const ARITY: Arity = Arity::None;
 
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
-        let filters = prune::with_configured(session, filters(&self.filter));
+        let filters = self.selection.filters(session);
         let warning = if self.all { WARNING_ALL } else { WARNING };
-        if !self.force && !prune::confirm(session, warning)? {
+        if !self.selection.is_agreed(session, warning)? {
             return Ok(exit::SUCCESS);
         }
         prune::report(session, &[images(session, filters, self.all).await?])
@@ -53,5 +48,5 @@ pub async fn images(session: &Session, mut filters: Filters, all: bool) -> Resul
             "" => format!("deleted: {}", item.deleted),
             name => format!("untagged: {name}"),
         });
-    Ok(Pruned { heading: "Deleted Images:", lines: lines.collect(), reclaimed: answer.space_reclaimed })
+    Ok(Pruned { heading: "Deleted Images:", lines: lines.collect(), reclaimed: Some(answer.space_reclaimed) })
 }

@@ -5,8 +5,8 @@ use minke_api::Filters;
 use minke_api::volume::PruneQuery;
 use minke_model::Error;
 
-use crate::cmd::prune::{self, Pruned};
-use crate::cmd::{container, filters, image, network, parse_filter, volume};
+use crate::cmd::prune::{self, Pruned, Selection};
+use crate::cmd::{container, image, network, volume};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -18,12 +18,8 @@ pub struct Prune {
     /// Remove images with a name too, if no container uses them
     #[arg(long, short = 'a')]
     all: bool,
-    /// Remove only what fits: until=24h, label=a=b, label!=a
-    #[arg(long, value_name = "filter", value_parser = parse_filter)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Remove anonymous volumes too
     #[arg(long)]
     volumes: bool,
@@ -35,13 +31,13 @@ impl Verb for Prune {
     const ARITY: Arity = Arity::None;
 
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
-        let filters = prune::with_configured(session, filters(&self.filter));
+        let filters = self.selection.filters(session);
         if self.volumes && filters.contains("until") {
             return Err(
                 Error::invalid("ERROR: The \"until\" filter is not supported with \"--volumes\"").into()
             );
         }
-        if !self.force && !prune::confirm(session, &self.warning(&filters))? {
+        if !self.selection.is_agreed(session, &self.warning(&filters))? {
             return Ok(exit::SUCCESS);
         }
         let mut parts = vec![container::prune::containers(session, filters.clone()).await?];
@@ -87,7 +83,7 @@ async fn build_cache(session: &Session, mut filters: Filters, all: bool) -> Resu
     }
     let answer = session.client().await?.build_prune(&PruneQuery { filters }).await?;
     let lines = answer.caches_deleted.unwrap_or_default();
-    Ok(Pruned { heading: "Deleted build cache objects:", lines, reclaimed: answer.space_reclaimed })
+    Ok(Pruned { heading: "Deleted build cache objects:", lines, reclaimed: Some(answer.space_reclaimed) })
 }
 
 #[cfg(test)]
@@ -96,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_will_go_is_said_before() {
-        let prune = Prune { all: true, filter: Vec::new(), force: false, volumes: true };
+        let prune = Prune { all: true, selection: Selection::default(), volumes: true };
         let mut filters = Filters::default();
         filters.add("label", "a=b");
         assert_eq!(

@@ -5,8 +5,7 @@ use minke_api::Filters;
 use minke_api::volume::PruneQuery;
 use minke_model::Error;
 
-use crate::cmd::prune::{self, Pruned};
-use crate::cmd::{filters, parse_filter};
+use crate::cmd::prune::{self, Pruned, Selection};
 use crate::error::{Failure, Outcome};
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -21,12 +20,8 @@ pub struct Prune {
     /// Remove volumes with a name too
     #[arg(long, short = 'a')]
     all: bool,
-    /// Remove only what fits: label=a=b, label!=a
-    #[arg(long, value_name = "filter", value_parser = parse_filter)]
-    filter: Vec<(String, String)>,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 impl Verb for Prune {
@@ -35,7 +30,7 @@ impl Verb for Prune {
     const ARITY: Arity = Arity::None;
 
     async fn run(self, _arguments: Vec<String>, session: &Session) -> Outcome {
-        let mut filters = prune::with_configured(session, filters(&self.filter));
+        let mut filters = self.selection.filters(session);
         if self.all {
             if filters.contains("all") {
                 return Err(Error::invalid(
@@ -46,7 +41,7 @@ impl Verb for Prune {
             filters.add("all", "true");
         }
         let warning = if self.all { WARNING_ALL } else { WARNING };
-        if !self.force && !prune::confirm(session, warning)? {
+        if !self.selection.is_agreed(session, warning)? {
             return Ok(exit::SUCCESS);
         }
         prune::report(session, &[volumes(session, filters).await?])
@@ -57,5 +52,5 @@ impl Verb for Prune {
 pub async fn volumes(session: &Session, filters: Filters) -> Result<Pruned, Failure> {
     let answer = session.client().await?.volume_prune(&PruneQuery { filters }).await?;
     let deleted = answer.volumes_deleted.unwrap_or_default();
-    Ok(Pruned { heading: "Deleted Volumes:", lines: deleted, reclaimed: answer.space_reclaimed })
+    Ok(Pruned { heading: "Deleted Volumes:", lines: deleted, reclaimed: Some(answer.space_reclaimed) })
 }
