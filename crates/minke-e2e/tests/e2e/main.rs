@@ -47,6 +47,7 @@ mod pause;
 mod places;
 mod powercut;
 mod prune;
+mod published;
 mod pull;
 mod push;
 mod registry_tls;

@@ -1,6 +1,7 @@
 //! From the networks and the endpoints that there are to the whole state of the firewall, and that state made so. Nothing is opened
 //! before the first bridge is there, and nothing written where nothing is other.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +29,8 @@ struct Kept {
     last: Option<Wanted>,
     /// An earlier engine has left tables.
     found: bool,
+    /// This host doesn't let the kernel lead what goes to localhost: user space does.
+    no_localhost: bool,
 }
 
 impl Rules {
@@ -71,6 +74,7 @@ impl Shared {
             wanted.apart.clone_from(&forwarding.apart);
             wanted.apart6 = forwarding.apart6;
         }
+        wanted.localhost = options.iptables && !kept.no_localhost;
         if kept.last.as_ref() == Some(&wanted) {
             self.turn_forwarding_on(&forwarding);
             return Ok(());
@@ -90,6 +94,13 @@ impl Shared {
         };
         let before = kept.last.take();
         lock(&firewall).apply(&wanted)?;
+        // After the rules that drop what comes to localhost from there.
+        if let Err(error) = self.route_localhost(&wanted) {
+            tracing::info!(%error, "user space carries what comes to published ports by localhost");
+            kept.no_localhost = true;
+            wanted.localhost = false;
+            lock(&firewall).apply(&wanted)?;
+        }
         self.turn_forwarding_on(&forwarding);
         forget_connections(before.as_ref(), &wanted);
         kept.last = Some(wanted);
@@ -114,10 +125,18 @@ impl Shared {
         // It would put back what is removed now.
         drop(keeper);
         let Some(firewall) = firewall else { return };
-        let removed = lock(&firewall).remove_all();
+        let closed = self.ground.kernel().and_then(|kernel| kernel.unroute_localhost());
+        let removed = closed.and_then(|()| lock(&firewall).remove_all());
         if let Err(error) = removed.and_then(|()| self.ground.kernel()?.put_forwarding_back()) {
             tracing::warn!(%error, "not everything that was done for containers' networks could be taken back");
         }
+    }
+
+    /// Lets the bridges have packets of localhost whose containers are reached by it.
+    fn route_localhost(&self, wanted: &Wanted) -> Result<()> {
+        let led = wanted.published.iter().filter(|one| wanted.localhost && one.serves_localhost());
+        let bridges: BTreeSet<&str> = led.map(|one| one.bridge.as_str()).collect();
+        bridges.into_iter().try_for_each(|bridge| self.ground.kernel()?.route_localhost(bridge))
     }
 
     fn wanted_rules(&self) -> Result<Wanted> {

@@ -82,6 +82,10 @@ pub const PUBLISHED6: Set = map("published6", &[Transport, Port], &[Ipv6, Port])
 pub const PUBLISHED4_AT: Set = map("published4_at", &[Ipv4, Transport, Port], &[Ipv4, Port]);
 /// The same.
 pub const PUBLISHED6_AT: Set = map("published6_at", &[Ipv6, Transport, Port], &[Ipv6, Port]);
+/// Ports that are published at every address of localhost.
+pub const LOCAL4: Set = map("local4", &[Transport, Port], &[Ipv4, Port]);
+/// Ports that are published at one of them.
+pub const LOCAL4_AT: Set = map("local4_at", &[Ipv4, Transport, Port], &[Ipv4, Port]);
 /// Containers' ports to which published ones lead.
 pub const REACHABLE4: Set = set("reachable4", &[Ipv4, Transport, Port]);
 /// The same.
@@ -136,6 +140,8 @@ pub const PACKET_SETS: &[Set] = &[
     PUBLISHED6,
     PUBLISHED4_AT,
     PUBLISHED6_AT,
+    LOCAL4,
+    LOCAL4_AT,
     REACHABLE4,
     REACHABLE6,
     ROUTABLE4,
@@ -332,14 +338,21 @@ fn unguarded(name: &str, routes: bool) -> Table {
                 Place::Output,
                 DESTINATION,
                 vec![
-                    // What goes to localhost is served in user space.
-                    line(&[&rule::ipv4(), &rule::to_net8(127), &leave()]),
+                    // What isn't led here, and all of ::1, is served in user space.
+                    line(&[&rule::ipv4(), &rule::to_net8(127), &go("local")]),
                     line(&[&rule::ipv6(), &rule::to6(std::net::Ipv6Addr::LOCALHOST), &leave()]),
                     line(&[&rule::for_this_host(true), &jump("publish")]),
                 ],
             ),
             chain("publish", [publish(&V4), publish(&V6)].concat()),
-            at("nat_postrouting", "nat", Place::Postrouting, SOURCE, [leaving(&V4), leaving(&V6)].concat()),
+            chain("local", redirects(&V4, LOCAL4_AT.name, LOCAL4.name)),
+            at(
+                "nat_postrouting",
+                "nat",
+                Place::Postrouting,
+                SOURCE,
+                [vec![from_localhost()], leaving(&V4), leaving(&V6)].concat(),
+            ),
             // Before the chains of iptables, which may look for the mark.
             at("forward", "filter", Place::Forward, FILTER - 1, forward(routes)),
             chain("outward", outward()),
@@ -351,11 +364,23 @@ fn unguarded(name: &str, routes: bool) -> Table {
     }
 }
 
-/// No connection comes straight to a container, past what is published; no packet to localhost from elsewhere.
+fn localhost() -> ipnet::IpNet {
+    ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8).into()
+}
+
+/// A packet from localhost to a container takes the host's address in its network, to which the answer comes back.
+fn from_localhost() -> Vec<Expression> {
+    let out = rule::within(&[Part::Out], BRIDGES.name);
+    let from = rule::in_net(Part::Source4, localhost());
+    line(&[&rule::redirected(), &rule::ipv4(), &from, &out, &rule::masquerade()])
+}
+
+/// No connection comes straight to a container, past what is published; no packet from or to localhost from elsewhere.
 fn direct(routes: bool) -> Vec<Vec<Expression>> {
     let mut rules = vec![
         line(&[&rule::comes_by("lo"), &accept()]),
         line(&[&rule::ipv4(), &rule::to_net8(127), &refuse()]),
+        line(&[&rule::ipv4(), &rule::in_net(Part::Source4, localhost()), &refuse()]),
         // No connection goes on that did not come past here once, or was a container's own.
         line(&[&rule::goes_on(), &accept()]),
     ];
@@ -374,11 +399,15 @@ fn direct(routes: bool) -> Vec<Vec<Expression>> {
 }
 
 fn publish(of: &Of) -> Vec<Vec<Expression>> {
+    redirects(of, of.published_at, of.published)
+}
+
+fn redirects(of: &Of, by_address: &'static str, by_port: &'static str) -> Vec<Vec<Expression>> {
     let port = [Part::Transport, Part::Port];
     let at = [of.destination, Part::Transport, Part::Port];
     vec![
-        line(&[&(of.this)(), &rule::redirect_by(&at, of.published_at, of.family)]),
-        line(&[&(of.this)(), &rule::redirect_by(&port, of.published, of.family)]),
+        line(&[&(of.this)(), &rule::redirect_by(&at, by_address, of.family)]),
+        line(&[&(of.this)(), &rule::redirect_by(&port, by_port, of.family)]),
     ]
 }
 

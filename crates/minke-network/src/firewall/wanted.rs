@@ -28,6 +28,8 @@ pub struct Wanted {
     pub apart: BTreeSet<String>,
     /// The same of all interfaces, IPv6.
     pub apart6: bool,
+    /// What goes to a published port by 127.0.0.0/8 is led by the kernel: its bridge has `route_localnet`.
+    pub localhost: bool,
     /// Packets that are let through are marked ([`super::frame::ALLOWED_MARK`]), for a chain of others that would drop them.
     pub mark: Families,
 }
@@ -90,6 +92,15 @@ pub struct LinkRule {
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
+}
+
+impl PublishedRule {
+    /// Whether clients at 127.0.0.0/8 reach it, and the kernel could lead them. (There is no such setting as `route_localnet` for
+    /// ::1.)
+    pub fn serves_localhost(&self) -> bool {
+        let host = self.host.ip().to_canonical();
+        self.to.is_ipv4() && host.is_ipv4() && (host.is_unspecified() || host.is_loopback())
+    }
 }
 
 impl NetworkRules {
@@ -265,11 +276,22 @@ fn gather_published(all: &mut Gathered, rule: &PublishedRule, wanted: &Wanted) {
         all.put(pick(&f::ROUTABLE4, &f::ROUTABLE6), Element::of(port_of(rule.to)));
         return;
     }
-    // Another family, and localhost, are led in user space.
-    if host.is_ipv4() != to.is_ipv4() || host.is_loopback() {
+    // Another family is led in user space.
+    if host.is_ipv4() != to.is_ipv4() {
         return;
     }
     let value = || Parts::default().address(to).port(rule.to.port());
+    if wanted.localhost && rule.serves_localhost() {
+        let key = Parts::default().number(transport(rule.protocol)).port(rule.host.port());
+        match host.is_loopback() {
+            true => all.put(&f::LOCAL4_AT, Element::of(port_of(SocketAddr::new(host, rule.host.port()))).leading_to(value())),
+            false => all.put(&f::LOCAL4, Element::of(key).leading_to(value())),
+        }
+    }
+    // And so is localhost, unless the kernel was just told.
+    if host.is_loopback() {
+        return;
+    }
     if host.is_unspecified() {
         let key = Parts::default().number(transport(rule.protocol)).port(rule.host.port());
         all.put(pick(&f::PUBLISHED4, &f::PUBLISHED6), Element::of(key).leading_to(value()));
@@ -356,6 +378,21 @@ mod tests {
             ("[fd01::1]:80", "[fd00::2]:8080", &["published6_at", "reachable6"]),
         ] {
             let wanted = Wanted { published: vec![published(host, to)], ..Wanted::default() };
+            let names: Vec<_> = sets(&wanted).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, expected, "{host} {to}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_led_by_the_kernel_where_it_may() {
+        for (host, to, expected) in [
+            ("0.0.0.0:80", "10.0.0.2:8080", &["local4", "published4", "reachable4"][..]),
+            ("192.0.2.1:80", "10.0.0.2:8080", &["published4_at", "reachable4"]),
+            ("127.0.0.1:80", "10.0.0.2:8080", &["local4_at"]),
+            ("[::1]:80", "[fd00::2]:8080", &[]),
+        ] {
+            let wanted =
+                Wanted { published: vec![published(host, to)], localhost: true, ..Wanted::default() };
             let names: Vec<_> = sets(&wanted).into_iter().map(|(name, _)| name).collect();
             assert_eq!(names, expected, "{host} {to}");
         }

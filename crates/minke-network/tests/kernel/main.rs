@@ -5,5 +5,6 @@ mod firewall;
 mod forwarding;
 mod guard;
 mod links;
+mod localhost;
 mod parents;
 mod place;

@@ -1,0 +1,116 @@
+//! Published ports: who carries what comes by localhost, and clients that go on sending while their container is restarted.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use minke_e2e::engine::NETWORKS;
+use minke_e2e::{Client, EngineKind, Rig, networked, within};
+
+use crate::kernel_state::in_network_of;
+
+/// Serves a page at port 80, and logs who asked.
+const SERVE: &str = "sh -c 'mkdir -p /www && echo hello >/www/index.html && httpd -f -v -p 80 -h /www'";
+
+fn fetch(rig: &Rig, at: &str) {
+    within(20, &format!("{at} answers"), || {
+        let output = rig.on_host(&["wget", "-q", "-O", "-", &format!("http://{at}/")]);
+        (output.text() == "hello").then_some(())
+    });
+}
+
+fn gateway(rig: &Rig, container: &str) -> String {
+    let shown = rig.inspect(container);
+    shown["NetworkSettings"]["Networks"]["bridge"]["Gateway"].as_str().unwrap_or_default().to_string()
+}
+
+/// What a setting of the engine's host is, by its path below `/proc/sys/net`.
+fn setting(rig: &Rig, path: &str) -> String {
+    rig.on_host(&["cat", &format!("/proc/sys/net/{path}")]).text()
+}
+
+#[test]
+fn localhost_is_led_by_the_kernel_and_the_port_stays_held() {
+    networked(|rig| {
+        rig.ok(&format!("run -d --network bridge --name web -p 8080:80 -p 127.0.0.1:8081:80 busybox {SERVE}"));
+        for at in ["127.0.0.1:8080", "127.0.0.2:8080", "127.0.0.1:8081"] {
+            fetch(rig, at);
+        }
+        let gateway = gateway(rig, "web");
+        rig.await_log("web", &gateway);
+        let log = rig.cli("logs web");
+        assert!(!log.stderr.contains("127.0.0.1"), "the gateway is seen, as on dockerd: {}", log.stderr);
+        let pid = rig.engine_pid();
+        for port in [8080, 8081] {
+            let taken = in_network_of(pid, move || TcpListener::bind(("127.0.0.1", port)));
+            assert!(taken.is_err(), "{port} is the container's");
+        }
+        if rig.kind() == EngineKind::Minke {
+            let bridge = rig.on_host(&["ip", "-o", "addr"]).text();
+            let bridge = bridge.lines().find(|line| line.contains(&format!("inet {gateway}/")));
+            let bridge = bridge.and_then(|line| line.split_whitespace().nth(1)).expect("the bridge").to_string();
+            let localnet = |name: &str| setting(rig, &format!("ipv4/conf/{name}/route_localnet"));
+            assert_eq!(["all", "default", "lo", &bridge].map(localnet), ["0", "0", "0", "1"]);
+        }
+        rig.ok("rm -f web");
+        let free = in_network_of(pid, || TcpListener::bind("127.0.0.1:8080").and_then(|one| one.local_addr()));
+        assert!(free.is_ok(), "{free:?}");
+    });
+}
+
+#[test]
+fn without_a_firewall_user_space_carries_and_nothing_is_set() {
+    let flags = [NETWORKS, "--iptables=false", "--ip6tables=false"];
+    Rig::run(Client::Minke, &flags, |rig| {
+        rig.ok(&format!("run -d --network bridge --name web -p 8080:80 busybox {SERVE}"));
+        let gateway = gateway(rig, "web");
+        for host in ["127.0.0.1", &gateway] {
+            fetch(rig, &format!("{host}:8080"));
+        }
+        let interfaces = rig.on_host(&["ls", "/proc/sys/net/ipv4/conf"]).text();
+        for name in interfaces.split_whitespace() {
+            assert_eq!(setting(rig, &format!("ipv4/conf/{name}/route_localnet")), "0", "{name}");
+        }
+    });
+}
+
+/// Sends again and again until an answer comes, from the socket that it always was.
+fn asked(socket: &UdpSocket, what: &str) {
+    within(30, what, || {
+        socket.send(b"there").ok()?;
+        let mut bytes = [0; 16];
+        socket.recv(&mut bytes).ok().filter(|length| &bytes[..*length] == b"there").map(drop)
+    });
+}
+
+#[test]
+fn a_client_that_keeps_sending_datagrams_gets_answers_after_a_restart() {
+    networked(|rig| {
+        // One that listens for each client.
+        let run = "run -d --network bridge --name echo -p 9090-9091:90-91/udp busybox \
+                   sh -c 'nc -u -l -p 90 -e cat & exec nc -u -l -p 91 -e cat'";
+        rig.ok(run);
+        let hosts = [("127.0.0.1".to_string(), 9090), (gateway(rig, "echo"), 9091)];
+        let client = |(host, port): &(String, u16)| {
+            let to = SocketAddr::new(host.parse::<IpAddr>().expect("an address"), *port);
+            let socket = in_network_of(rig.engine_pid(), move || {
+                let any = if to.ip().is_loopback() { "127.0.0.1:0" } else { "0.0.0.0:0" };
+                UdpSocket::bind(any).and_then(|socket| socket.connect(to).map(|()| socket))
+            });
+            let socket = socket.expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
+            socket
+        };
+        let clients: Vec<UdpSocket> = hosts.iter().map(client).collect();
+        clients.iter().for_each(|one| asked(one, "an answer"));
+        rig.ok("restart -t 0 echo");
+        clients.iter().for_each(|one| asked(one, "an answer after the restart"));
+        // They send on while nobody has the port, then another container has it, at another address.
+        rig.ok("rm -f echo");
+        for one in &clients {
+            (0..5).for_each(|_| drop(one.send(b"there")));
+        }
+        rig.ok("run -d --network bridge --name other busybox sleep 1000");
+        rig.ok(run);
+        clients.iter().for_each(|one| asked(one, "an answer of the next container"));
+    });
+}
