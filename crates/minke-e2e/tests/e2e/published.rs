@@ -1,6 +1,9 @@
 //! Published ports: who carries what comes by localhost, and clients that go on sending while their container is restarted.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use minke_e2e::engine::NETWORKS;
@@ -73,6 +76,38 @@ fn without_a_firewall_user_space_carries_and_nothing_is_set() {
     });
 }
 
+/// Sends what comes to a port of a container back, until it is dropped; its socket is in the container's namespace.
+struct Echo {
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    fn start(rig: &Rig, container: &str) -> Self {
+        let pid = rig.inspect(container)["State"]["Pid"].as_i64().expect("a pid") as i32;
+        let socket = in_network_of(pid, || UdpSocket::bind("0.0.0.0:90")).expect("a port in the container");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+        let end = Arc::new(AtomicBool::new(false));
+        let told = end.clone();
+        let thread = std::thread::spawn(move || {
+            let mut bytes = [0; 16];
+            while !told.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                    let _ = socket.send_to(&bytes[..length], from);
+                }
+            }
+        });
+        Self { end, thread: Some(thread) }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 /// Sends again and again until an answer comes, from the socket that it always was.
 fn asked(socket: &UdpSocket, what: &str) {
     within(30, what, || {
@@ -85,13 +120,11 @@ fn asked(socket: &UdpSocket, what: &str) {
 #[test]
 fn a_client_that_keeps_sending_datagrams_gets_answers_after_a_restart() {
     networked(|rig| {
-        // One that listens for each client.
-        let run = "run -d --network bridge --name echo -p 9090-9091:90-91/udp busybox \
-                   sh -c 'nc -u -l -p 90 -e cat & exec nc -u -l -p 91 -e cat'";
+        let run = "run -d --network bridge --name echo -p 9090:90/udp busybox sleep 1000";
         rig.ok(run);
-        let hosts = [("127.0.0.1".to_string(), 9090), (gateway(rig, "echo"), 9091)];
-        let client = |(host, port): &(String, u16)| {
-            let to = SocketAddr::new(host.parse::<IpAddr>().expect("an address"), *port);
+        let hosts = ["127.0.0.1".to_string(), gateway(rig, "echo")];
+        let client = |host: &String| {
+            let to = SocketAddr::new(host.parse::<IpAddr>().expect("an address"), 9090);
             let socket = in_network_of(rig.engine_pid(), move || {
                 let any = if to.ip().is_loopback() { "127.0.0.1:0" } else { "0.0.0.0:0" };
                 UdpSocket::bind(any).and_then(|socket| socket.connect(to).map(|()| socket))
@@ -101,16 +134,23 @@ fn a_client_that_keeps_sending_datagrams_gets_answers_after_a_restart() {
             socket
         };
         let clients: Vec<UdpSocket> = hosts.iter().map(client).collect();
-        clients.iter().for_each(|one| asked(one, "an answer"));
+        let answers = |what: &str| {
+            let _echo = Echo::start(rig, "echo");
+            clients.iter().for_each(|one| asked(one, what));
+        };
+        let send_on = || {
+            for one in &clients {
+                (0..5).for_each(|_| drop(one.send(b"there")));
+            }
+        };
+        answers("an answer");
         rig.ok("restart -t 0 echo");
-        clients.iter().for_each(|one| asked(one, "an answer after the restart"));
+        answers("an answer after the restart");
         // They send on while nobody has the port, then another container has it, at another address.
         rig.ok("rm -f echo");
-        for one in &clients {
-            (0..5).for_each(|_| drop(one.send(b"there")));
-        }
+        send_on();
         rig.ok("run -d --network bridge --name other busybox sleep 1000");
         rig.ok(run);
-        clients.iter().for_each(|one| asked(one, "an answer of the next container"));
+        answers("an answer of the next container");
     });
 }
