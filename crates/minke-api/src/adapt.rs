@@ -76,8 +76,9 @@ impl NetworkSettings {
 
 impl Adapt for EndpointSettings {
     fn adapt(&mut self, version: ApiVersion) {
-        // The container's short id stood among the aliases that were asked for.
+        // The container's short id stood among the aliases that were asked for, from its start on.
         if version < v1(45)
+            && !self.endpoint_id.is_empty()
             && let Some(id) = self.dns_names.iter().flatten().find(|name| is_short_id(name)).cloned()
         {
             let aliases = self.aliases.get_or_insert_default();

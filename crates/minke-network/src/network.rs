@@ -121,6 +121,9 @@ pub struct Network {
     pub ipv6: bool,
     /// At most one per family but for macvlan.
     pub subnets: Vec<Subnet>,
+    /// Those that were named of a family that is off: an address in them may be asked for, and nobody gets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<IpNet>,
     /// Without a way out.
     pub internal: bool,
     /// Kept and shown; it matters to a swarm only.
@@ -236,6 +239,7 @@ fn base(
         ipv4: request.enable_ipv4.unwrap_or(true),
         ipv6: request.enable_ipv6.unwrap_or(false),
         subnets: Vec::new(),
+        unused: Vec::new(),
         internal: request.internal,
         attachable: request.attachable,
         config_only: request.config_only,
@@ -367,7 +371,9 @@ fn complete(network: &mut Network, around: &Surroundings<'_>) -> Result<()> {
         .filter_map(|(family, wanted)| wanted.then_some(*family))
         .collect();
     // Docker keeps a subnet of a family that is off, and doesn't use it.
-    network.subnets.retain(|subnet| wanted.contains(&Family::of(subnet.net.addr())));
+    let is_wanted = |subnet: &Subnet| wanted.contains(&Family::of(subnet.net.addr()));
+    network.unused = network.subnets.iter().filter(|one| !is_wanted(one)).map(|one| one.net).collect();
+    network.subnets.retain(is_wanted);
     let of = |family: Family, subnets: &[Subnet]| {
         subnets.iter().filter(|subnet| Family::of(subnet.net.addr()) == family).count()
     };

@@ -11,7 +11,7 @@ const SERVE: &str = "sh -c 'mkdir /www && echo hello >/www/index.html && httpd -
 const ASK: &str = "sh -c 'while :; do nslookup web >/dev/null && echo found || echo lost; sleep 0.05; done'";
 
 /// The engine's netd.
-fn netd(rig: &Rig) -> Option<i32> {
+pub fn netd(rig: &Rig) -> Option<i32> {
     let scratch = rig.scratch().display().to_string();
     let is_ours = |pid: &i32| {
         let arguments = process::arguments(*pid);

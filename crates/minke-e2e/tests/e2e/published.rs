@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use minke_e2e::engine::NETWORKS;
-use minke_e2e::{Client, EngineKind, Rig, networked, within};
+use minke_e2e::{Client, EngineKind, Rig, networked, process, within};
 
-use crate::kernel_state::in_network_of;
+use crate::kernel_state::{await_settled, in_network_of};
 
 /// Serves a page at port 80, and logs who asked.
 const SERVE: &str = "sh -c 'mkdir -p /www && echo hello >/www/index.html && httpd -f -v -p 80 -h /www'";
@@ -73,6 +73,29 @@ fn without_a_firewall_user_space_carries_and_nothing_is_set() {
         for name in interfaces.split_whitespace() {
             assert_eq!(setting(rig, &format!("ipv4/conf/{name}/route_localnet")), "0", "{name}");
         }
+    });
+}
+
+#[test]
+fn five_hundred_ports_take_two_descriptors_each_and_little_memory() {
+    Rig::run(Client::Minke, &[NETWORKS], |rig| {
+        rig.ok("run -d --network bridge --name first -p 19999:80 busybox sleep 1000");
+        let netd = within(20, "netd runs", || crate::netd::netd(rig));
+        let costs = || {
+            let descriptors = std::fs::read_dir(format!("/proc/{netd}/fd")).map_or(0, Iterator::count);
+            (descriptors, process::anonymous_kib(netd), process::anonymous_kib(rig.engine_pid()))
+        };
+        let (few, small, engine) = costs();
+        rig.ok("run -d --network bridge --name many -p 20000-20499:20000-20499 busybox sleep 1000");
+        await_settled(rig, "with 500 ports");
+        let (descriptors, memory, engine_then) = costs();
+        eprintln!("--- {few} {small} {engine}, with 500 ports {descriptors} {memory} {engine_then}");
+        assert!(descriptors <= few + 2 * 500 + 8, "{descriptors} descriptors");
+        assert!(memory <= small + 4 * 1024, "netd has {memory} KiB instead of {small}");
+        assert!(engine_then <= engine + 8 * 1024, "the engine has {engine_then} KiB instead of {engine}");
+        rig.ok("rm -f many");
+        within(20, "the ports are given up", || (costs().0 <= few + 8).then_some(()));
+        await_settled(rig, "without them");
     });
 }
 
@@ -152,5 +175,32 @@ fn a_client_that_keeps_sending_datagrams_gets_answers_after_a_restart() {
         rig.ok("run -d --network bridge --name other busybox sleep 1000");
         rig.ok(run);
         answers("an answer of the next container");
+    });
+}
+
+#[test]
+fn connections_of_an_address_are_forgotten_when_it_goes() {
+    networked(|rig| {
+        if rig.kind() == EngineKind::Dockerd {
+            return; // its network can't be looked into from here
+        }
+        rig.ok("network create --subnet 10.211.26.0/24 front");
+        let known = |address: &str| {
+            let all = rig.on_host(&["cat", "/proc/net/nf_conntrack"]).text();
+            all.lines().filter(|line| line.contains(&format!("src={address} "))).count()
+        };
+        for (name, address) in [("one", "10.211.26.7"), ("two", "10.211.26.8")] {
+            rig.ok(&format!("run -d --network front --ip {address} --name {name} busybox sleep 1000"));
+            let pid = rig.inspect(name)["State"]["Pid"].as_i64().expect("a pid") as i32;
+            // Nobody listens at the gateway, but the kernel remembers who asked.
+            let sent = in_network_of(pid, || UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", "10.211.26.1:9999"));
+            sent.expect("the container sends");
+            assert_eq!(known(address), 1, "{address}");
+        }
+        rig.ok("rm -f one");
+        within(10, "the one that went is forgotten", || (known("10.211.26.7") == 0).then_some(()));
+        assert_eq!(known("10.211.26.8"), 1, "nothing else is");
+        rig.ok("network disconnect front two");
+        within(10, "so is one that was taken off", || (known("10.211.26.8") == 0).then_some(()));
     });
 }

@@ -251,4 +251,5 @@ pub fn finish(shared: &Shared, record: &Record, live: &Live) {
     if let Err(error) = shared.apply_rules() {
         tracing::error!(%error, "the firewall's rules could not be changed");
     }
+    live.endpoints.values().for_each(|endpoint| shared.forget_addresses(endpoint));
 }

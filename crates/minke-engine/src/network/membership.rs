@@ -157,6 +157,7 @@ pub fn disconnect(
         }
     }
     settle_change(shared, record, (before, &live), pid)?;
+    shared.forget_addresses(&endpoint);
     Ok(live)
 }
 

@@ -87,6 +87,7 @@ fn plain(id: &str, name: &str, driver: Driver, created: &str) -> Network {
         internal: false,
         attachable: false,
         config_only: false,
+        unused: Vec::new(),
         config_from: String::new(),
         ipam_driver: "default".into(),
         ipam_options: None,

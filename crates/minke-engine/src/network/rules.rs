@@ -139,6 +139,18 @@ impl Shared {
         bridges.into_iter().try_for_each(|bridge| self.ground.kernel()?.route_localhost(bridge))
     }
 
+    /// Has the kernel forget the connections of addresses that an endpoint had: who gets them next gets none of its packets. Blocks.
+    pub fn forget_addresses(&self, endpoint: &Endpoint) {
+        // Without rules nobody has the kernel remember them.
+        if lock(&self.rules.state).firewall.is_none() || endpoint.addresses().next().is_none() {
+            return;
+        }
+        let which: Vec<Forget> = endpoint.addresses().map(Forget::Address).collect();
+        if let Err(error) = Connections::open().and_then(|connections| connections.forget(&which)) {
+            tracing::warn!(%error, "connections of an address that went are not forgotten");
+        }
+    }
+
     fn wanted_rules(&self) -> Result<Wanted> {
         let state = self.networks.read();
         let made = state.known.values().filter(|held| self.ground.is_made(&held.network.id));

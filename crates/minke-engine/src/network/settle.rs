@@ -38,7 +38,11 @@ pub fn settle(
     for (reference, settings) in asked {
         all.insert(name(&reference), settings.unwrap_or_default());
     }
-    all.entry(primary.clone()).or_default();
+    let first = all.entry(primary.clone()).or_default();
+    if primary == "host" && !config.mac_address.is_empty() {
+        return Err(Error::invalid("conflicting options: mac-address and the network mode"));
+    }
+    take_address(&config.mac_address, first)?;
     let is_private = |name: &String| matches!(name.as_str(), "host" | "none");
     if all.len() > 1 && all.keys().any(is_private) {
         return Err(Error::invalid(
@@ -63,6 +67,22 @@ pub fn settle(
         }
     }
     Ok(all)
+}
+
+/// The address of the hardware that stood beside the networks up to the API's version 1.43: it is the first network's.
+fn take_address(mac: &str, first: &mut EndpointSettings) -> Result<()> {
+    if mac.is_empty() {
+        return Ok(());
+    }
+    let mac = mac.parse::<Mac>()?.to_string();
+    let own = Some(&first.mac_address).filter(|own| !own.is_empty());
+    if own.is_some_and(|own| own.parse::<Mac>().is_ok_and(|own| own.to_string() != mac)) {
+        return Err(Error::invalid(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
+        ));
+    }
+    first.mac_address = mac;
+    Ok(())
 }
 
 fn has_ports(host: &HostConfig) -> bool {
@@ -108,7 +128,7 @@ pub fn check(network: &Network, settings: &EndpointSettings) -> Result<()> {
             .subnets
             .iter()
             .any(|subnet| subnet.named && Family::of(subnet.net.addr()) == Family::of(address));
-        if !named {
+        if !named && !network.unused.iter().any(|net| net.contains(&address)) {
             return Err(Error::invalid(
                 "user specified IP address is supported only when connecting to networks with user configured subnets",
             ));
@@ -209,6 +229,16 @@ mod tests {
         let aliases = EndpointSettings { aliases: Some(vec!["x".into()]), ..EndpointSettings::default() };
         assert!(words("bridge", "bridge", aliases).starts_with("network-scoped alias"));
         assert!(words("none", "front", EndpointSettings::default()).starts_with("conflicting options"));
+    }
+
+    #[test]
+    fn the_containers_own_address_of_the_hardware_is_the_first_networks() {
+        let mut first = EndpointSettings::default();
+        take_address("02-42-AC-11-00-0A", &mut first).unwrap();
+        assert_eq!(first.mac_address, "02:42:ac:11:00:0a");
+        take_address("02:42:ac:11:00:0a", &mut first).unwrap();
+        assert!(take_address("02:42:ac:11:00:0b", &mut first).is_err());
+        assert!(take_address("x", &mut EndpointSettings::default()).is_err());
     }
 
     #[test]

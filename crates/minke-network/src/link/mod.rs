@@ -6,6 +6,7 @@ mod changes;
 mod forwarding;
 mod found;
 mod kernel;
+mod localhost;
 mod message;
 mod namespace;
 mod plan;

@@ -25,6 +25,7 @@ pub(crate) fn network(driver: Driver, options: &[(&str, &str)], subnets: &[&str]
         internal: false,
         attachable: false,
         config_only: false,
+        unused: Vec::new(),
         config_from: String::new(),
         ipam_driver: "default".into(),
         ipam_options: None,

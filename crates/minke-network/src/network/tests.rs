@@ -145,3 +145,10 @@ fn a_configuration_network_is_copied_from_and_has_no_subnet_of_a_pool() {
     };
     assert_eq!(words(&lost, &[]), "configuration network \"nosuch\" not found");
 }
+
+#[test]
+fn a_subnet_of_a_family_that_is_off_gives_nobody_an_address() {
+    let made = plan(&request("x", &[("2001:389::/64", "", "")]), &[], &[]).unwrap();
+    assert_eq!(made.unused, ["2001:389::/64".parse::<IpNet>().unwrap()]);
+    assert!(made.subnets.iter().all(|subnet| subnet.net.addr().is_ipv4()));
+}

@@ -229,6 +229,7 @@ pub fn network(name: &str, options: &[(&str, &str)], subnets: &[&str]) -> Networ
         internal: false,
         attachable: false,
         config_only: false,
+        unused: Vec::new(),
         config_from: String::new(),
         ipam_driver: "default".into(),
         ipam_options: None,

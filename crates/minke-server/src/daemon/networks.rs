@@ -67,6 +67,12 @@ pub struct NetworkWords {
     /// Serve published ports by user space where the kernel can't.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     userland_proxy: Option<bool>,
+    /// Taken for dockerd's sake: what serves them is the engine's own netd.
+    #[arg(long, value_name = "PATH")]
+    userland_proxy_path: Option<String>,
+    /// Taken for dockerd's sake: this engine is in no swarm, whose messages to one another it would limit.
+    #[arg(long, value_name = "BYTES")]
+    network_control_plane_mtu: Option<i64>,
     /// Who routes to a container reaches all of its ports.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     allow_direct_routing: Option<bool>,
@@ -136,7 +142,7 @@ fn parse_option(text: &str) -> std::result::Result<(String, String, String), Str
 }
 
 /// Keys of the file, beside those of [`super::config`].
-pub const KEYS: [&str; 27] = [
+pub const KEYS: [&str; 29] = [
     "allow-direct-routing",
     "bip",
     "bip6",
@@ -162,8 +168,10 @@ pub const KEYS: [&str; 27] = [
     "iptables",
     "ipv6",
     "mtu",
+    "network-control-plane-mtu",
     "publish-policy",
     "userland-proxy",
+    "userland-proxy-path",
 ];
 
 impl NetworkWords {
@@ -187,7 +195,9 @@ impl NetworkWords {
             "ip-forward" => self.ip_forward.is_some(),
             "ip-forward-no-drop" => self.ip_forward_no_drop.is_some(),
             "ip-masq" => self.ip_masq.is_some(),
+            "network-control-plane-mtu" => self.network_control_plane_mtu.is_some(),
             "userland-proxy" => self.userland_proxy.is_some(),
+            "userland-proxy-path" => self.userland_proxy_path.is_some(),
             "allow-direct-routing" => self.allow_direct_routing.is_some(),
             "publish-policy" => self.publish_policy.is_some(),
             _ => false,
@@ -318,6 +328,9 @@ mod tests {
         .unwrap();
         assert_eq!(options.bip, Some("10.1.0.1/24".parse().unwrap()));
         assert_eq!((options.icc, options.mtu, options.pools.len()), (false, Some(1400), 1));
+        let ignored = r#"{"userland-proxy":false,"userland-proxy-path":"/usr/bin/docker-proxy","network-control-plane-mtu":1400}"#;
+        assert!(!read_file(ignored).unwrap().userland_proxy);
+        assert!(KEYS.is_sorted(), "as whoever looks for one expects");
         let flags = NetworkWords { bridge: Some("none".into()), ..NetworkWords::default() };
         assert_eq!(join(&flags, &NetworkWords::default()).unwrap().bridge, DefaultBridge::None);
     }
