@@ -34,7 +34,9 @@ fn setting(rig: &Rig, path: &str) -> String {
 #[test]
 fn localhost_is_led_by_the_kernel_and_the_port_stays_held() {
     networked(|rig| {
-        rig.ok(&format!("run -d --network bridge --name web -p 8080:80 -p 127.0.0.1:8081:80 busybox {SERVE}"));
+        rig.ok(&format!(
+            "run -d --network bridge --name web -p 8080:80 -p 127.0.0.1:8081:80 busybox {SERVE}"
+        ));
         for at in ["127.0.0.1:8080", "127.0.0.2:8080", "127.0.0.1:8081"] {
             fetch(rig, at);
         }
@@ -50,12 +52,14 @@ fn localhost_is_led_by_the_kernel_and_the_port_stays_held() {
         if rig.kind() == EngineKind::Minke {
             let bridge = rig.on_host(&["ip", "-o", "addr"]).text();
             let bridge = bridge.lines().find(|line| line.contains(&format!("inet {gateway}/")));
-            let bridge = bridge.and_then(|line| line.split_whitespace().nth(1)).expect("the bridge").to_string();
+            let bridge =
+                bridge.and_then(|line| line.split_whitespace().nth(1)).expect("the bridge").to_string();
             let localnet = |name: &str| setting(rig, &format!("ipv4/conf/{name}/route_localnet"));
             assert_eq!(["all", "default", "lo", &bridge].map(localnet), ["0", "0", "0", "1"]);
         }
         rig.ok("rm -f web");
-        let free = in_network_of(pid, || TcpListener::bind("127.0.0.1:8080").and_then(|one| one.local_addr()));
+        let free =
+            in_network_of(pid, || TcpListener::bind("127.0.0.1:8080").and_then(|one| one.local_addr()));
         assert!(free.is_ok(), "{free:?}");
     });
 }

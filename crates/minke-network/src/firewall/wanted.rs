@@ -284,7 +284,10 @@ fn gather_published(all: &mut Gathered, rule: &PublishedRule, wanted: &Wanted) {
     if wanted.localhost && rule.serves_localhost() {
         let key = Parts::default().number(transport(rule.protocol)).port(rule.host.port());
         match host.is_loopback() {
-            true => all.put(&f::LOCAL4_AT, Element::of(port_of(SocketAddr::new(host, rule.host.port()))).leading_to(value())),
+            true => all.put(
+                &f::LOCAL4_AT,
+                Element::of(port_of(SocketAddr::new(host, rule.host.port()))).leading_to(value()),
+            ),
             false => all.put(&f::LOCAL4, Element::of(key).leading_to(value())),
         }
     }
