@@ -18,6 +18,7 @@ const IN_VM: &[&str] = &[
     "kill9::",
     "layer_size::",
     "lifecycle::a_restart_policy",
+    "parents::",
     "run::the_exit_code",
     "runtimes::a_container",
     "soak::a_thousand_runs_in",

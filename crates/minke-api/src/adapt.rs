@@ -32,11 +32,8 @@ impl Adapt for ContainerInspect {
             if self.config.on_build.is_none() {
                 self.config.on_build = Some(None);
             }
-            let network = self.host_config.network_mode.as_str();
-            let network = if matches!(network, "default" | "") { "bridge" } else { network };
-            let endpoint = self.network_settings.networks.get(network).cloned();
-            self.network_settings
-                .add_legacy_fields(endpoint.filter(|_| network == "bridge").unwrap_or_default());
+            let endpoint = self.network_settings.networks.get("bridge").cloned();
+            self.network_settings.add_legacy_fields(endpoint.unwrap_or_default());
         }
         self.network_settings.networks.values_mut().for_each(|endpoint| endpoint.adapt(version));
         if version < v1(48) {

@@ -129,7 +129,7 @@ table! {
     ContainerAttachWebsocket Get "/containers/{id}/attach/ws" Container Connection;
     ContainerWait Post "/containers/{id}/wait" Container Stream;
     ContainerPrune Post "/containers/prune" Container Value;
-    ContainerDelete Delete "/containers/{id}" Container Empty;
+    ContainerDelete Delete "/containers/{name}" Container Empty;
     ContainerArchiveInfo Head "/containers/{id}/archive" Container Empty;
     ContainerArchive Get "/containers/{id}/archive" Container Stream;
     PutContainerArchive Put "/containers/{id}/archive" Container Empty;

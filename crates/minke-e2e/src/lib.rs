@@ -20,6 +20,7 @@ pub mod deadline;
 pub mod engine;
 pub mod hostile;
 pub mod http;
+pub mod neighbour;
 pub mod peers;
 pub mod place;
 pub mod process;

@@ -49,7 +49,7 @@ pub struct Endpoint {
     /// The ports that others reach by a link where containers don't reach one another otherwise.
     #[serde(default)]
     pub exposed: Vec<(Protocol, u16)>,
-    /// The ids of the endpoints that this one has links to.
+    /// The ids of the containers that this one has links to; an earlier engine wrote those of their endpoints.
     #[serde(default)]
     pub linked: Vec<String>,
     /// As they were given.

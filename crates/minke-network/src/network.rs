@@ -11,7 +11,7 @@ use minke_model::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::{Addresses, Family, Pools, overlap};
-use crate::options::{BridgeOptions, ParentOptions, parse_ipvlan_mode, parse_macvlan_mode};
+use crate::options::{BridgeOptions, MacvlanMode, ParentOptions, parse_ipvlan_mode, parse_macvlan_mode};
 
 /// What makes a network's interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,13 @@ pub struct Subnet {
     pub auxiliary: BTreeMap<String, IpAddr>,
 }
 
+/// The auxiliary address that is another way out than the bridge.
+pub const DEFAULT_GATEWAY: &str = "DefaultGatewayIPv4";
+
+fn auxiliary_taken(name: &str, address: IpAddr, error: Error) -> Error {
+    Error::new(error.kind(), format!("failed to allocate secondary ip address ({name}:{address}): {error}"))
+}
+
 impl Subnet {
     /// Returns the subnet's addresses as they are before the first endpoint, and the gateway's. Without `gateway`, none is
     /// taken for it.
@@ -83,18 +90,22 @@ impl Subnet {
     /// Where gateway and auxiliary addresses don't all fit.
     pub fn addresses(&self, gateway: bool) -> Result<(Addresses, Option<IpAddr>)> {
         let mut addresses = Addresses::new(self.net, self.range);
-        for address in self.auxiliary.values() {
-            addresses.take(*address).map_err(|error| {
-                Error::new(error.kind(), "failed to allocate secondary ip address").with_source(error)
-            })?;
+        for (name, address) in &self.auxiliary {
+            addresses.take(*address).map_err(|error| auxiliary_taken(name, *address, error))?;
         }
         let failed = |error: Error| Error::new(error.kind(), "failed to allocate gateway").with_source(error);
         let gateway = match self.gateway {
             _ if !gateway => None,
             Some(named) => {
-                // A gateway may be one of the auxiliary addresses: then it is the one of that name.
-                if !self.auxiliary.values().any(|address| *address == named) {
-                    addresses.take(named).map_err(failed)?;
+                let same = self.auxiliary.iter().find(|(_, address)| **address == named);
+                match same {
+                    None => addresses.take(named).map_err(failed)?,
+                    // The daemon's own setting may name the bridge itself.
+                    Some((name, _)) if name == DEFAULT_GATEWAY => {}
+                    Some((name, address)) => {
+                        let error = Error::new(ErrorKind::Forbidden, "Address already in use");
+                        return Err(auxiliary_taken(name, *address, error));
+                    }
                 }
                 Some(named)
             }
@@ -190,20 +201,56 @@ pub fn plan_network(
                 format!("only one instance of \"{}\" network is allowed", network.driver.name()),
             ));
         }
-        Driver::Macvlan => {
-            ParentOptions::parse(&network.options)?;
-            parse_macvlan_mode(&network.options)?;
-        }
-        Driver::Ipvlan => {
-            ParentOptions::parse(&network.options)?;
-            parse_ipvlan_mode(&network.options)?;
-        }
+        Driver::Macvlan | Driver::Ipvlan => check_parent(&network, around.networks)?,
     }
     if network.subnets.is_empty() {
         network.subnets = written(request.ipam.as_ref())?;
     }
     complete(&mut network, around)?;
     Ok(network)
+}
+
+/// What a macvlan or an ipvlan is told, and whether its parent is another's already.
+fn check_parent(network: &Network, networks: &[Network]) -> Result<()> {
+    let options = ParentOptions::parse(&network.options)?;
+    let others = networks.iter().filter(|other| !other.config_only && other.driver == network.driver);
+    let same = others.filter(|other| {
+        let parent = ParentOptions::parse(&other.options).ok().and_then(|options| options.parent);
+        parent.is_some() && parent == options.parent
+    });
+    let parent = options.parent.as_ref().map_or("", |parent| parent.name.as_str());
+    let forbidden = |words: String| Err(Error::new(ErrorKind::Forbidden, words));
+    if network.driver == Driver::Ipvlan {
+        parse_ipvlan_mode(&network.options)?;
+        if options.host_access {
+            return Err(Error::invalid("minke.host-access is an option of the driver macvlan"));
+        }
+        return match same.into_iter().next() {
+            Some(other) => forbidden(format!(
+                "network {} is already using parent interface {parent}",
+                other.id.get(..12).unwrap_or(&other.id)
+            )),
+            None => Ok(()),
+        };
+    }
+    let mode = parse_macvlan_mode(&network.options)?;
+    if options.host_access && mode != MacvlanMode::Bridge {
+        return Err(Error::invalid("minke.host-access needs macvlan_mode=bridge: in no other mode is there a way"));
+    }
+    for other in same {
+        let name = &other.name;
+        if mode == MacvlanMode::Passthru {
+            return forbidden(format!(
+                "cannot use mode passthru, macvlan network {name} is already using parent interface {parent}"
+            ));
+        }
+        if parse_macvlan_mode(&other.options)? == MacvlanMode::Passthru {
+            return forbidden(format!(
+                "macvlan network {name} is already using parent interface {parent} in mode passthru"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Everything but the subnets.
@@ -298,7 +345,7 @@ fn check_name(name: &str, networks: &[Network]) -> Result<()> {
     if name.trim() != name || name.contains('\0') {
         return Err(Error::invalid(format!("invalid network name: {name:?}")));
     }
-    if ["bridge", "host", "none", "container", "default"].contains(&name) {
+    if ["bridge", "host", "none", "default"].contains(&name) {
         return Err(Error::new(
             ErrorKind::Forbidden,
             format!("operation is not permitted on predefined {name} network"),

@@ -90,7 +90,14 @@ pub struct ParentOptions {
     pub mtu: Option<u32>,
     /// What the interfaces in a container are called, before their number.
     pub interface_prefix: String,
+    /// The host reaches the containers: for a macvlan in its mode `bridge` only. Docker has no such option.
+    pub host_access: bool,
 }
+
+/// The option of a macvlan that lets the host reach its containers.
+const HOST_ACCESS: &str = "minke.host-access";
+/// The name of the auxiliary address that is the host's own there.
+pub const HOST_ADDRESS: &str = "host";
 
 /// An interface of the host, or a VLAN on it, which is made where it isn't there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,11 +150,12 @@ impl ParentOptions {
     /// Reads what macvlan and ipvlan have in common.
     ///
     /// # Errors
-    /// Where the parent is no name of an interface or its VLAN no number from 1 to 4094.
+    /// Where the parent is no name of an interface or its VLAN no number from 1 to 4094, and an option's value is of no kind.
     pub fn parse(options: &StringMap) -> Result<Self> {
         let options = Options(options);
         Ok(Self {
             parent: options.text("parent").map(parse_parent).transpose()?,
+            host_access: options.flag(HOST_ACCESS, false)?,
             mtu: options.mtu()?,
             interface_prefix: options
                 .text("com.docker.network.container_iface_prefix")

@@ -4,6 +4,8 @@
 //! The lines are in `differential.txt`. The shapes of JSON are compared as well: each value that dockerd gives at its own
 //! API version has to be there, of the same kind, in ours.
 
+#[path = "differential/networks.rs"]
+mod networks;
 #[path = "differential/registries.rs"]
 mod registries;
 
@@ -28,6 +30,12 @@ enum Extent {
     AnyOrder,
     /// The line is a path whose JSON is compared, value by value.
     Json,
+    /// The line names a container whose network is compared, value by value.
+    Network,
+    /// The line runs on the engine's host, again until it succeeds.
+    OnHost,
+    /// The same, once.
+    OnHostOnce,
 }
 
 fn table(text: &'static str) -> Vec<(Extent, &'static str)> {
@@ -38,6 +46,9 @@ fn table(text: &'static str) -> Vec<(Extent, &'static str)> {
         ("$ ", Extent::OnlyTheCode),
         ("% ", Extent::AnyOrder),
         ("GET ", Extent::Json),
+        ("NET ", Extent::Network),
+        ("@ ", Extent::OnHost),
+        ("! ", Extent::OnHostOnce),
     ];
     let read = |line: &'static str| {
         let found =
@@ -66,7 +77,7 @@ impl Side {
     }
 
     /// The same with flags of the engine.
-    fn start_with(
+    pub fn start_with(
         (name, client): (&'static str, Client),
         engine: impl FnOnce(&Path) -> Box<dyn Engine>,
         scratch: &Path,
@@ -92,6 +103,13 @@ impl Side {
         assert_eq!(answer.status, 200, "{answer:?}");
         let cli = Cli::new(client, engine.socket(), &places.join("home")).in_folder(&folder);
         Self { name, engine, cli, folder }
+    }
+
+    /// Runs a line that has to succeed, and returns its output.
+    pub fn ok(&self, line: &str) -> String {
+        let output = self.cli.run(line, &[], 60);
+        assert_eq!(output.code, 0, "{}: {line}: {}", self.name, output.stderr);
+        output.text()
     }
 
     fn get(&self, path: &str) -> Value {
@@ -178,8 +196,8 @@ fn difference(extent: Extent, dockerd: (&Side, &Output), minke: (&Side, &Output)
     let output = || of("output", &sorted(dockerd.text()), &sorted(minke.text()));
     let error = || of("error", &dockerd.stderr, &minke.stderr);
     match extent {
-        Extent::OnlyTheCode | Extent::Json => None,
-        Extent::NotTheError => output(),
+        Extent::OnlyTheCode | Extent::Json | Extent::Network => None,
+        Extent::NotTheError | Extent::OnHost | Extent::OnHostOnce => output(),
         Extent::All | Extent::AnyOrder => output().or_else(error),
     }
 }
@@ -248,6 +266,8 @@ const OWN_VALUES: &[&str] = &[
     "/CgroupnsMode",
     "/CgroupParent",
     "/Runtime",
+    "/com.docker.network.bridge.name",
+    "/com.docker.network.driver.mtu",
 ];
 
 /// Lists every value of `reference` that `ours` has not.

@@ -63,7 +63,7 @@ impl Engine {
     /// `DELETE /containers/{id}`.
     pub async fn container_remove(&self, reference: &str, query: &ContainerRemoveQuery) -> Result<()> {
         if query.link {
-            return Err(Error::invalid("links between containers are not offered by this version of minke"));
+            return self.remove_link(reference).await;
         }
         let container = self.shared.containers.resolve(reference)?;
         let (force, volumes) = (query.force, query.volumes);
@@ -76,6 +76,20 @@ impl Engine {
             "the container {} could not be removed: see the engine's log",
             view.record.id
         )))
+    }
+
+    /// `DELETE /containers/{id}?link=1`: the link `parent/alias`.
+    async fn remove_link(&self, reference: &str) -> Result<()> {
+        self.shared.containers.resolve(reference)?;
+        let name = reference.trim_start_matches('/');
+        let Some((parent, alias)) = name.split_once('/') else {
+            return Err(Error::conflict("Conflict, cannot remove the default link name of the container"));
+        };
+        let parent = self.shared.containers.resolve(parent).map_err(|error| {
+            Error::new(error.kind(), format!("Cannot get parent {parent} for link name {name}"))
+        })?;
+        let alias = alias.to_owned();
+        parent.ask(|reply| Command::Unlink { alias, reply }).await
     }
 
     /// `POST /containers/{id}/wait`: what is wrong with the request is told at once, the outcome when it comes.

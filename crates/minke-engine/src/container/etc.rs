@@ -6,9 +6,10 @@ use minke_model::Result;
 use minke_network::Driver;
 use minke_spec::etc;
 
+use super::links;
 use super::record::Record;
 use crate::engine::Shared;
-use crate::network::{Live, settle, texts};
+use crate::network::{Live, texts};
 
 /// The three texts.
 pub struct Files {
@@ -20,18 +21,34 @@ pub struct Files {
     pub resolv_conf: String,
 }
 
-/// The texts for a container; `host`: it shares the host's network; `live`: what its run has of networks.
+/// What is going on with the container's network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// It is the host's.
+    Host,
+    /// Its own, at a start.
+    Own,
+    /// Its own, while it runs.
+    Changing,
+}
+
+/// The texts for a container; `live`: what its run has of networks.
 ///
 /// # Errors
-/// An `--add-host` that isn't a name and an address, a link to a container that doesn't run.
-pub fn files(shared: &Shared, record: &Record, host: bool, live: Option<&Live>) -> Result<Files> {
+/// An `--add-host` that isn't a name and an address; at a start, a link to a container that doesn't run.
+pub fn files(shared: &Shared, record: &Record, network: Network, live: Option<&Live>) -> Result<Files> {
+    let host = network == Network::Host;
     let own = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let extra = record.host_config.extra_hosts.clone().unwrap_or_default();
     let hosts = match host && extra.is_empty() {
         true => own("/etc/hosts"),
         false => {
             let extra = texts::extra_hosts(&extra, &host_gateways(shared))?;
-            let mut rows = linked(shared, record, live)?;
+            let is_on_bridge = live.is_some_and(|live| live.endpoints.contains_key("bridge"));
+            let mut rows = match is_on_bridge {
+                true => links::hosts(shared, record, network == Network::Own)?,
+                false => Vec::new(),
+            };
             rows.extend(live.map(|live| texts::own_hosts(record, live)).unwrap_or_default());
             etc::hosts(&etc::HostsSettings { own: &rows, extra: &extra })?
         }
@@ -54,25 +71,4 @@ fn host_gateways(shared: &Shared) -> Vec<IpAddr> {
     let subnets =
         bridge.iter().filter(|network| network.driver == Driver::Bridge).flat_map(|one| &one.subnets);
     subnets.filter_map(|subnet| subnet.gateway).collect()
-}
-
-/// The rows of links on the default bridge, which has no resolver: the name, and what the other is called.
-fn linked(shared: &Shared, record: &Record, live: Option<&Live>) -> Result<Vec<(String, String)>> {
-    let mut rows = Vec::new();
-    if live.is_none_or(|live| !live.endpoints.contains_key("bridge")) {
-        return Ok(rows);
-    }
-    for link in record.host_config.links.iter().flatten() {
-        let (target, alias) = settle::split_link(link)?;
-        let view = shared.containers.resolve(target)?.view();
-        let Some(endpoint) = view.live().and_then(|live| live.endpoints.get("bridge")) else {
-            return Err(minke_model::Error::invalid(format!(
-                "Cannot link to a non running container: /{} AS /{}/{alias}",
-                view.record.name, record.name
-            )));
-        };
-        let names = format!("{alias} {} {}", view.record.config.hostname, view.record.name);
-        rows.extend(endpoint.addresses().map(|address| (address.to_string(), names.clone())));
-    }
-    Ok(rows)
 }

@@ -1,8 +1,12 @@
 //! The lines that a request wants in /etc/hosts, checked before anything is made.
 
+use std::net::Ipv4Addr;
+
 use minke_api::container::HostConfig;
 use minke_model::Result;
 use minke_spec::etc;
+
+use crate::network::texts;
 
 /// Checks `ExtraHosts`.
 ///
@@ -13,5 +17,22 @@ pub fn check(host_config: &HostConfig) -> Result<()> {
     if extra.is_empty() {
         return Ok(());
     }
-    etc::hosts(&etc::HostsSettings { own: &[], extra }).map(|_| ())
+    // The word for the host's address is replaced when the container starts.
+    let extra = texts::extra_hosts(extra, &[Ipv4Addr::LOCALHOST.into()])?;
+    etc::hosts(&etc::HostsSettings { own: &[], extra: &extra }).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_address_may_be_a_word() {
+        let with =
+            |row: &str| HostConfig { extra_hosts: Some(vec![row.to_owned()]), ..HostConfig::default() };
+        check(&with("a:host-gateway")).unwrap();
+        check(&with("a=host-gateway")).unwrap();
+        assert!(check(&with("host-gateway")).is_err());
+        assert!(check(&with("a:gateway")).is_err());
+    }
 }

@@ -137,6 +137,13 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },
+    /// Take one of its links away.
+    Unlink {
+        /// What it calls the other container.
+        alias: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<()>>,
+    },
     /// Attach a client, now or at the next start.
     Attach(PendingAttach, oneshot::Sender<Result<()>>),
     /// Put a packed file of its log in its place.

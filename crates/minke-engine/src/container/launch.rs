@@ -25,7 +25,7 @@ use super::namespaces::{self, Joined};
 use super::owner::FoundShim;
 use super::paths::ContainerPaths;
 use super::record::Record;
-use super::{foreign, log_settings, marks, mounts, scope, settings, user};
+use super::{foreign, links, log_settings, marks, mounts, scope, settings, user};
 use crate::engine::Shared;
 use crate::network::join::{self, Joining};
 use crate::network::{Live, naming};
@@ -350,6 +350,7 @@ pub fn start_of<'a>(
         root_path: String::new(),
         ulimits: &shared.options.ulimits,
         devices: Default::default(),
+        linked: links::environment(shared, record),
     })
 }
 
@@ -403,8 +404,11 @@ fn write_network_files(
     live: Option<&Live>,
 ) -> Result<()> {
     let owner = shared.remap_of(record).map(|remap| remap.map().root());
-    let host = record.host_config.network_mode == "host";
-    let files = super::etc::files(shared, record, host, live)?;
+    let network = match record.host_config.network_mode == "host" {
+        true => super::etc::Network::Host,
+        false => super::etc::Network::Own,
+    };
+    let files = super::etc::files(shared, record, network, live)?;
     for (path, text) in [
         (&paths.hostname, files.hostname),
         (&paths.hosts, files.hosts),
@@ -418,27 +422,6 @@ fn write_network_files(
                 Some((uid, gid)) => std::os::unix::fs::fchown(&file, Some(uid), Some(gid)),
                 None => Ok(()),
             }
-        };
-        write().with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Writes /etc/hosts and /etc/resolv.conf anew, in place, after a change of the networks; what is as before stays as it is,
-/// whatever the container has made of it.
-pub fn rewrite_network_files(shared: &Shared, record: &Record, before: &Live, live: &Live) -> Result<()> {
-    let paths = shared.paths(&record.id);
-    let old = super::etc::files(shared, record, false, Some(before))?;
-    let new = super::etc::files(shared, record, false, Some(live))?;
-    for (path, old, text) in
-        [(&paths.hosts, old.hosts, new.hosts), (&paths.resolv_conf, old.resolv_conf, new.resolv_conf)]
-    {
-        if old == text {
-            continue;
-        }
-        let write = || {
-            let mut file = File::options().write(true).truncate(true).open(path)?;
-            std::io::Write::write_all(&mut file, text.as_bytes())
         };
         write().with_context(|| format!("writing {}", path.display()))?;
     }

@@ -15,6 +15,7 @@
 //! | `reconcile` | what an engine finds when it starts |
 //! | `update` | other limits for a container that may be running |
 //! | `stats`, `usage`, `top`, `processes` | what a container uses, and its processes |
+//! | `links`, `network_files` | links of the default bridge, and the files that follow a container's networks |
 //! | `inspect`, `list`, `rendering` | what is shown: pure |
 //! | `attach`, `exec` | clients' streams |
 //! | `root`, `files`, `commit` | its files: how they are reached, archives of them, images made of them |
@@ -38,6 +39,7 @@ mod health;
 mod inspect;
 mod launch;
 pub mod lifecycle;
+pub mod links;
 mod list;
 mod log_facts;
 mod log_settings;
@@ -45,6 +47,7 @@ mod marks;
 mod mounts;
 mod names;
 pub mod namespaces;
+mod network_files;
 mod notes;
 pub mod owner;
 pub mod paths;
@@ -77,4 +80,4 @@ mod wish;
 
 pub use commit::shown_config;
 pub use health::from_image as probe_of_image;
-pub use launch::rewrite_network_files;
+pub use network_files::rewrite as rewrite_network_files;

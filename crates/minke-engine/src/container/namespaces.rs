@@ -118,6 +118,10 @@ fn check_shared_network(config: &ContainerConfig, host: &HostConfig) -> Result<(
             host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()),
             "conflicting options: port publishing and the container type network mode",
         ),
+        (
+            !config.exposed_ports.is_empty(),
+            "conflicting options: port exposing and the container type network mode",
+        ),
     ];
     match conflicts.iter().find(|(found, _)| *found) {
         Some((_, words)) => Err(Error::invalid(*words)),

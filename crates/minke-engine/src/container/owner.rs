@@ -19,7 +19,7 @@ use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
 use super::record::Record;
 use super::root::RootAccess;
 use super::wish::Wish;
-use super::{health, teardown, update};
+use super::{health, links, teardown, update};
 use crate::engine::Shared;
 use crate::network::Live;
 use crate::shim::connection::{ShimConnection, ShimEvent};
@@ -272,6 +272,10 @@ impl Owner {
                 let result = self.disconnect(&network).await;
                 answer(reply, result);
             }
+            Command::Unlink { alias, reply } => {
+                let result = self.unlink(&alias).await;
+                answer(reply, result);
+            }
             Command::Attach(pending, reply) => {
                 let result = self.attach(pending).await;
                 answer(reply, result);
@@ -298,6 +302,10 @@ impl Owner {
         }
         self.shared.containers.release_name(&old, &self.record.id);
         self.publish();
+        if self.record.host_config.links.is_some() {
+            self.shared.containers.unlink(&self.record.id);
+            links::register(&self.shared, &self.record);
+        }
         self.rename_in_networks();
         self.emit("rename", &[("oldName", format!("/{old}"))]);
         Ok(())
@@ -499,6 +507,9 @@ impl Owner {
         let effects = self.learn(event);
         if result.is_ok() {
             self.publish();
+            if !self.shared.containers.links_to(&self.record.id).is_empty() {
+                links::moved(&self.shared, &self.record);
+            }
             self.tell_networks("connect");
             self.emit("start", &[]);
         }

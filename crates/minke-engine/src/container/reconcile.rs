@@ -56,6 +56,7 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
         all.push(found.await.context("taking over a container")?);
     }
     let noting = shared.clone();
+    let linked: Vec<Record> = all.iter().map(|found| &found.record).filter(|one| one.host_config.links.is_some()).cloned().collect();
     let note = move || {
         super::claims::take_over(&noting, &all);
         crate::network::adopt::all(&noting, &mut all);
@@ -64,6 +65,7 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
     for found in tokio::task::spawn_blocking(note).await.context("taking over volumes")? {
         owner::spawn(shared.clone(), found);
     }
+    linked.iter().for_each(|record| super::links::register(shared, record));
     crate::network::naming::tell_all(shared);
     Ok(())
 }

@@ -18,6 +18,15 @@ struct Index {
     containers: BTreeMap<String, Arc<Container>>,
     /// Every name in use, also of a container that is just being made, and the id it stands for.
     names: HashMap<String, String>,
+    /// Links by their names, `parent/alias`.
+    links: BTreeMap<String, Link>,
+}
+
+/// A link, by ids.
+#[derive(Debug)]
+struct Link {
+    parent: String,
+    child: String,
 }
 
 impl Registry {
@@ -51,11 +60,30 @@ impl Registry {
         self.write().containers.insert(container.id.clone(), container);
     }
 
-    /// Forgets a container and all its names.
+    /// Forgets a container, all its names, and its links.
     pub fn remove(&self, id: &str) {
         let mut index = self.write();
         index.containers.remove(id);
         index.names.retain(|_, holder| holder != id);
+        index.links.retain(|_, link| link.parent != id && link.child != id);
+    }
+
+    /// Makes the name `parent/alias` stand for a container, unless it stands for one.
+    pub fn link(&self, parent: &str, name: &str, child: &str) {
+        let link = Link { parent: parent.to_owned(), child: child.to_owned() };
+        self.write().links.entry(name.to_owned()).or_insert(link);
+    }
+
+    /// Takes the names of all links of a container away.
+    pub fn unlink(&self, parent: &str) {
+        self.write().links.retain(|_, link| link.parent != parent);
+    }
+
+    /// The names, `parent/alias`, that others have for a container.
+    pub fn links_to(&self, child: &str) -> Vec<String> {
+        let index = self.read();
+        let to = index.links.iter().filter(|(_, link)| link.child == child);
+        to.map(|(name, _)| name.clone()).collect()
     }
 
     /// All containers, by id.
@@ -79,7 +107,8 @@ impl Registry {
             return Ok(container.clone());
         }
         let name = reference.strip_prefix('/').unwrap_or(reference);
-        if let Some(container) = index.names.get(name).and_then(|id| index.containers.get(id)) {
+        let linked = || index.links.get(name).map(|link| &link.child);
+        if let Some(container) = index.names.get(name).or_else(linked).and_then(|id| index.containers.get(id)) {
             return Ok(container.clone());
         }
         let mut found = index

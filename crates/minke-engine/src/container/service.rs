@@ -58,7 +58,7 @@ impl Engine {
         let views = self.shared.containers.views();
         let now = Timestamp::now();
         let mut found: Vec<_> =
-            self.listed(&views, query)?.into_iter().map(|view| inspect::summary(view, now)).collect();
+            self.listed(&views, query)?.into_iter().map(|view| self.summary(view, now)).collect();
         if query.size {
             for summary in &mut found {
                 let sizes = self.sizes(&summary.id, &summary.image_id).await;
@@ -87,10 +87,24 @@ impl Engine {
             if index > 0 {
                 body.push(b',');
             }
-            write_summary(view, version, now, &mut body);
+            match self.shared.containers.links_to(&view.record.id).is_empty() {
+                true => write_summary(view, version, now, &mut body),
+                false => {
+                    let mut summary = self.summary(view, now);
+                    summary.adapt(version);
+                    body.extend(json::encode(&summary));
+                }
+            }
         }
         body.extend_from_slice(b"]\n");
         Ok(body)
+    }
+
+    /// A container as the list shows it, with the names that others have for it.
+    fn summary(&self, view: &View, now: Timestamp) -> ContainerSummary {
+        let mut summary = inspect::summary(view, now);
+        summary.names.extend(self.shared.containers.links_to(&view.record.id).iter().map(|name| format!("/{name}")));
+        summary
     }
 
     fn listed<'a>(&self, views: &'a [Arc<View>], query: &ContainerListQuery) -> Result<Vec<&'a View>> {
@@ -110,6 +124,9 @@ impl Engine {
         let root = self.shared.store.rootfs_layout(id).ok();
         let exec_ids = self.shared.execs.of_container(id);
         let mut found = inspect::inspect(&view, &self.shared.paths(id), exec_ids, root);
+        if found.host_config.links.is_some() {
+            found.host_config.links = super::links::shown(&self.shared, &view.record);
+        }
         if self.shared.apparmor.is_on() && view.lifecycle.generation > 0 {
             found.app_armor_profile = super::security::shown_profile(&view.record.host_config);
         }
@@ -298,6 +315,7 @@ fn create(
     let image_config = image.config.config.as_ref().unwrap_or(&default);
     let host_config = request.host_config.get_or_insert_default();
     super::namespaces::settle(shared, &mut request.config, host_config)?;
+    super::links::settle(shared, host_config)?;
     super::foreign::of(shared, &host_config.runtime)?;
     let around = Circumstances {
         processors: shared.host.found.processors,
@@ -362,6 +380,7 @@ fn create(
         return Err(error);
     }
     claimed.keep();
+    super::links::register(shared, &record);
     Ok((Found { record, lifecycle, shim: None, news: Vec::new(), wish: None, networks: None }, warnings))
 }
 

@@ -41,6 +41,8 @@ pub struct Start<'a> {
     pub ulimits: &'a [ModelUlimit],
     /// The devices that the container was given, as they are on the host now.
     pub devices: Devices,
+    /// The variables that tell of those that it has links to.
+    pub linked: Vec<String>,
 }
 
 /// The settings of a start, with all its mounts.
@@ -62,7 +64,7 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         .filter(|_| !host.privileged);
     Ok(ContainerSettings {
         args: record.command(),
-        env: config.env.iter().flatten().chain(&start.devices.env).cloned().collect(),
+        env: start.linked.iter().chain(config.env.iter().flatten()).chain(&start.devices.env).cloned().collect(),
         cwd: config.working_dir.clone(),
         user: ProcessUser { groups: [start.user.groups, start.devices.groups].concat(), ..start.user },
         hostname: config.hostname.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use minke_network::Driver;
 
 use super::allocate::Who;
-use super::{Live, join, lock, mend};
+use super::{Live, host_access, join, lock, mend};
 use crate::container::owner::Found;
 use crate::engine::{Shared, random_hex};
 
@@ -34,6 +34,7 @@ pub fn all(shared: &Shared, found: &mut [Found]) {
     for one in found.iter_mut() {
         mend::mend(shared, one);
     }
+    networks.iter().for_each(|network| host_access::follow(shared, &network.id));
     if let Err(error) = shared.adopt_rules() {
         tracing::error!(%error, "the firewall's rules could not be made");
     }

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use minke_api::network::EndpointSettings;
 use minke_model::{Context as _, Error, Result};
 use minke_network::ipam::{Addresses, Family};
+use minke_network::network::DEFAULT_GATEWAY;
 use minke_network::options::{BridgeOptions, ParentOptions};
 use minke_network::{Driver, Endpoint, Mac};
 
@@ -254,7 +255,7 @@ fn take(
 ) -> Result<(IpAddr, IpNet, Option<IpAddr>)> {
     // For the default bridge, another machine than the bridge may be the way out.
     let other = held.network.subnets.iter().find_map(|subnet| {
-        subnet.auxiliary.get("DefaultGatewayIPv4").filter(|gateway| Family::of(**gateway) == family).copied()
+        subnet.auxiliary.get(DEFAULT_GATEWAY).filter(|gateway| Family::of(**gateway) == family).copied()
     });
     let of_family = |addresses: &Addresses| Family::of(addresses.subnet().addr()) == family;
     if !asked.is_empty() {

@@ -202,7 +202,9 @@ impl Networks {
     fn unused(&self) -> Vec<Arc<Network>> {
         let state = self.read();
         let unused = state.known.values().filter(|held| !held.predefined && held.endpoints.is_empty());
-        unused.map(|held| held.network.clone()).collect()
+        let mut all: Vec<_> = unused.map(|held| held.network.clone()).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 }
 

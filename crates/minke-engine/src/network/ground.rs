@@ -262,7 +262,10 @@ impl Ground {
         for network in networks {
             match plan_link(network, self.uplink_mtu()) {
                 Ok(minke_network::link::LinkPlan::Bridge(plan)) => drop(wanted.insert(plan.name)),
-                Ok(minke_network::link::LinkPlan::Parent(plan)) => drop(wanted.insert(plan.name)),
+                Ok(minke_network::link::LinkPlan::Parent(plan)) => {
+                    wanted.extend(plan.host.map(|end| end.name));
+                    wanted.insert(plan.name);
+                }
                 _ => {}
             }
         }

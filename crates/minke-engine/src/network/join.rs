@@ -17,7 +17,8 @@ use minke_network::ports::Reach;
 use minke_network::{Driver, Endpoint, Network};
 
 use super::allocate::{Who, choose_way_out};
-use super::{Live, lock, naming, publish, settle, texts};
+use super::{Live, host_access, lock, naming, publish, texts};
+use crate::container::links;
 use crate::container::record::Record;
 use crate::engine::{Shared, random_hex};
 
@@ -108,19 +109,8 @@ pub fn has_interface(endpoint: &Endpoint) -> bool {
 fn link_names(shared: &Shared, record: &Record, live: &mut Live) {
     let exposed = record.config.exposed_ports.keys().filter_map(|port| publish::exposed(port).ok());
     let exposed: Vec<_> = exposed.flatten().map(|(port, protocol)| (protocol, port)).collect();
-    let targets: Vec<String> = record
-        .host_config
-        .links
-        .iter()
-        .flatten()
-        .filter_map(|link| settle::split_link(link).ok())
-        .filter_map(|(target, _)| shared.containers.resolve(target).ok())
-        .filter_map(|target| {
-            let view = target.view();
-            let live = view.live()?;
-            live.endpoints.get("bridge").map(|endpoint| endpoint.id.clone())
-        })
-        .collect();
+    let targets: Vec<String> =
+        links::of(shared, record).into_iter().map(|(target, _)| target.id.clone()).collect();
     for (name, endpoint) in &mut live.endpoints {
         endpoint.exposed.clone_from(&exposed);
         if name == "bridge" {
@@ -212,6 +202,7 @@ impl Drop for Joining {
 fn link(shared: &Shared, _record: &Record, live: &Live, namespace: Arc<Namespace>) -> Result<Linked> {
     for (network, endpoint) in networks_of(shared, live)? {
         shared.ground.attach(&network, endpoint, &namespace).map_err(failed)?;
+        host_access::follow(shared, &network.id);
     }
     let sockets = match texts::has_resolver(live) {
         false => None,
@@ -246,6 +237,7 @@ pub fn finish(shared: &Shared, record: &Record, live: &Live) {
     if !live.endpoints.values().any(has_interface) {
         return;
     }
+    live.endpoints.values().for_each(|endpoint| host_access::follow(shared, &endpoint.network));
     lock(&shared.ground.ports).release(&live.holder);
     naming::forget(shared, record, live);
     if let Err(error) = shared.apply_rules() {

@@ -8,7 +8,7 @@ use minke_network::Network;
 use minke_network::link::Namespace;
 
 use super::allocate::{Who, choose_way_out};
-use super::{Live, lock, naming, settle};
+use super::{Live, host_access, lock, naming, settle};
 use crate::Engine;
 use crate::container::handle::Command;
 use crate::container::record::Record;
@@ -28,7 +28,6 @@ impl Engine {
             }
             result => result?,
         };
-        settle::check_change(&view.record.host_config.network_mode, &network)?;
         let settings = Box::new(request.endpoint_config.unwrap_or_default());
         settle::check(&network, &settings)?;
         let id = network.id.clone();
@@ -37,26 +36,24 @@ impl Engine {
 
     /// `POST /networks/{id}/disconnect`.
     pub async fn network_disconnect(&self, reference: &str, request: NetworkDisconnectRequest) -> Result<()> {
-        let container = self.shared.containers.resolve(&request.container);
-        let network = match self.shared.networks.find(reference) {
-            Ok(network) => network,
-            // A container may still ask for a network that is gone.
-            Err(error) => match &container {
-                Ok(container) if container.view().record.networks().contains_key(reference) => {
-                    let name = reference.to_owned();
-                    return container.ask(|reply| Command::Disconnect { network: name, reply }).await;
-                }
-                _ => return Err(error),
-            },
-        };
-        let container = match container {
+        let container = match self.shared.containers.resolve(&request.container) {
             Err(error) if request.force && error.kind() == ErrorKind::NotFound => {
+                self.shared.networks.find(reference)?;
                 return Err(Error::not_found(format!("endpoint {} not found", request.container)));
             }
             result => result?,
         };
         let view = container.view();
-        settle::check_change(&view.record.host_config.network_mode, &network)?;
+        let network = match self.shared.networks.find(reference) {
+            Ok(network) => network,
+            // A container may still ask for a network that is gone.
+            Err(_) if view.record.networks().contains_key(reference) => {
+                let name = reference.to_owned();
+                return container.ask(|reply| Command::Disconnect { network: name, reply }).await;
+            }
+            Err(error) => return Err(error),
+        };
+        settle::check_disconnect(&view.record.host_config.network_mode, &network)?;
         let name = network.name.clone();
         container.ask(|reply| Command::Disconnect { network: name, reply }).await
     }
@@ -81,10 +78,6 @@ pub fn connect(
         None => Live { generation, sandbox: random_hex(32)?, ..Live::default() },
     };
     let mut live = before.clone();
-    // None at all is no network any more.
-    if let Some(none) = live.endpoints.remove("none") {
-        shared.networks.leave(&none);
-    }
     let who = Who { container: &record.id, name: &record.name, before: None };
     let made = shared.networks.allocate(who, &[(name, &settings)], &live.endpoints)?;
     live.endpoints.extend(made);
@@ -112,6 +105,7 @@ fn plug(shared: &Shared, network: &Network, live: &Live, name: &str, pid: i32) -
     let mut own = endpoint.clone();
     (own.default4, own.default6) = (false, false);
     shared.ground.attach(network, &own, &namespace)?;
+    host_access::follow(shared, &network.id);
     if (endpoint.default4 || endpoint.default6)
         && let Some(plan) = shared.ground.plan(network, endpoint)?
     {
@@ -141,6 +135,7 @@ pub fn disconnect(
         shared.ground.kernel()?.detach(&plan, Some(&namespace))?;
     }
     shared.networks.leave(&endpoint);
+    host_access::follow(shared, &endpoint.network);
     shared.ground.release(&shared.networks, &endpoint);
     if !endpoint.published.is_empty() {
         lock(&shared.ground.ports).release(&live.holder);
@@ -161,11 +156,28 @@ pub fn disconnect(
     Ok(live)
 }
 
+/// Takes the link `link` from a container that runs: out of /etc/hosts, and from the firewall. Blocks. Returns what it has then.
+///
+/// # Errors
+/// The kernel's, the file system's.
+pub fn unlink(shared: &Shared, (before, record): (&Record, &Record), live: &Live, link: &str) -> Result<Live> {
+    let mut live = live.clone();
+    if let Ok((target, _)) = settle::split_link(link) {
+        live.endpoints.values_mut().for_each(|endpoint| endpoint.linked.retain(|id| id != target));
+    }
+    let paths = shared.paths(&record.id);
+    live.write(&paths.networks)?;
+    live.endpoints.values().for_each(|endpoint| shared.networks.update(endpoint));
+    crate::container::rewrite_network_files(shared, (before, &live), (record, &live))?;
+    shared.apply_rules()?;
+    Ok(live)
+}
+
 /// What follows from a change: the file, names, rules, /etc/hosts and /etc/resolv.conf.
 fn settle_change(shared: &Shared, record: &Record, (before, live): (&Live, &Live), pid: i32) -> Result<()> {
     let paths = shared.paths(&record.id);
     live.write(&paths.networks)?;
     naming::tell_netd(shared, record, live, Some(pid), Vec::new());
-    crate::container::rewrite_network_files(shared, record, before, live)?;
+    crate::container::rewrite_network_files(shared, (record, before), (record, live))?;
     shared.apply_rules()
 }

@@ -103,6 +103,6 @@ fn settle(shared: &Shared, record: &Record, live: &Live, pid: i32) -> Result<Liv
         }
     }
     live.write(&path)?;
-    crate::container::rewrite_network_files(shared, record, &kept, &live)?;
+    crate::container::rewrite_network_files(shared, (record, &kept), (record, &live))?;
     Ok(live)
 }

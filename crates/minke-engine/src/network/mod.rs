@@ -13,6 +13,7 @@
 //! | `join` | addresses, ports and links of a run, and their return |
 //! | `adopt` | what an engine finds of networks when it starts |
 //! | `mend` | a change that an engine's death has cut short |
+//! | `host_access` | the host's way to the containers of a macvlan |
 //! | `ground` | the kernel's links, and which addresses drain |
 //! | `forwarding` | the forwarding of packets |
 //! | `rules` | the firewall |
@@ -26,6 +27,7 @@ mod api;
 mod closed;
 mod forwarding;
 pub mod ground;
+mod host_access;
 pub mod join;
 mod live;
 pub mod membership;

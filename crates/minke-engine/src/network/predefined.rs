@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use minke_api::StringMap;
 use minke_model::{Context as _, Error, Result};
 use minke_network::ipam::{Family, Pools, overlap};
+use minke_network::network::DEFAULT_GATEWAY;
 use minke_network::{Driver, Network, Subnet};
 use minke_store::{Keep, Store, Table};
 use serde::{Deserialize, Serialize};
@@ -166,7 +167,7 @@ fn subnets(
                     "default gateway {gateway} is not within the subnet {net}"
                 )));
             }
-            subnet.auxiliary.insert("DefaultGatewayIPv4".into(), gateway);
+            subnet.auxiliary.insert(DEFAULT_GATEWAY.into(), gateway);
         }
         all.push(subnet);
     }

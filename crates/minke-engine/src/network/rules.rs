@@ -12,7 +12,7 @@ use minke_network::firewall::{
 };
 use minke_network::ports::Protocol;
 
-use super::{Held, lock};
+use super::{Held, Member, lock};
 use crate::engine::Shared;
 
 /// The firewall of an engine.
@@ -216,7 +216,11 @@ fn publish(bridge: &str, endpoint: &Endpoint, wanted: &mut Wanted) {
 
 /// What an endpoint reaches by its links where containers don't reach one another otherwise.
 fn links(held: &Held, endpoint: &Endpoint, wanted: &mut Wanted) {
-    for target in endpoint.linked.iter().filter_map(|id| held.endpoints.get(id)) {
+    let is_linked = |target: &&Member| {
+        let (id, container) = (&target.endpoint.id, &target.endpoint.container);
+        endpoint.linked.iter().any(|linked| linked == container || linked == id)
+    };
+    for target in held.endpoints.values().filter(is_linked) {
         for from in endpoint.addresses() {
             let same = |to: &IpAddr| to.is_ipv4() == from.is_ipv4();
             for to in target.endpoint.addresses().filter(same) {

@@ -160,22 +160,42 @@ pub fn split_link(link: &str) -> Result<(&str, &str)> {
     Ok((target, name))
 }
 
-/// Whether a container with these networks can be connected to, or taken off, one more while it is.
+/// Whether a container of a mode, with these networks, can be connected to one more.
 ///
 /// # Errors
 /// Docker's words.
-pub fn check_change(mode: &str, network: &Network) -> Result<()> {
-    if mode == "host" || network.driver == Driver::Host {
-        return Err(forbidden(
-            "container cannot be disconnected from host network or connected to host network".into(),
-        ));
+pub fn check_connect(mode: &str, has: &Asked, network: &Network) -> Result<()> {
+    if network.driver == Driver::Host {
+        return Err(host_is_fixed());
     }
-    if mode.starts_with("container:") {
+    if mode == "host" || mode.starts_with("container:") {
         return Err(forbidden(
             "container sharing network namespace with another container or host cannot be connected to any other network".into(),
         ));
     }
+    let has_none = has.contains_key("none");
+    if has_none != (network.driver == Driver::Null) && !has.is_empty() {
+        return Err(forbidden(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+                .into(),
+        ));
+    }
     Ok(())
+}
+
+/// Whether a container can be taken off a network.
+///
+/// # Errors
+/// Docker's words.
+pub fn check_disconnect(mode: &str, network: &Network) -> Result<()> {
+    if mode == "host" || network.driver == Driver::Host {
+        return Err(host_is_fixed());
+    }
+    Ok(())
+}
+
+fn host_is_fixed() -> Error {
+    forbidden("container cannot be disconnected from host network or connected to host network".into())
 }
 
 #[cfg(test)]

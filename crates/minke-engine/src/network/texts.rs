@@ -15,9 +15,10 @@ const HOST_GATEWAY: &str = "host-gateway";
 /// The lines of a container's own addresses.
 pub fn own_hosts(record: &Record, live: &Live) -> Vec<(String, String)> {
     let config = &record.config;
-    let names = match config.domainname.as_str() {
-        "" => config.hostname.clone(),
-        domain => format!("{0}.{domain} {0}", config.hostname),
+    let names = match (config.domainname.as_str(), config.hostname.split_once('.')) {
+        ("", Some((short, _))) if !short.is_empty() => format!("{} {short}", config.hostname),
+        ("", _) => config.hostname.clone(),
+        (domain, _) => format!("{0}.{domain} {0}", config.hostname),
     };
     let endpoints = live.endpoints.values().filter(|endpoint| !endpoint.interface.is_empty());
     endpoints.flat_map(|one| one.addresses()).map(|address| (address.to_string(), names.clone())).collect()

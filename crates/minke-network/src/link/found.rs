@@ -109,7 +109,7 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-fn oif(attributes: &[RouteAttribute]) -> Option<u32> {
+pub(super) fn oif(attributes: &[RouteAttribute]) -> Option<u32> {
     attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,

@@ -19,14 +19,16 @@ use super::found::{Found, FoundLink, address_of, found_link, is_link_local, netw
 use super::message::{self, Change};
 use super::plan::{EndpointPlan, LinkPlan, Port};
 use super::settings::Settings;
+use super::waiting::again_while;
 use super::{BridgePlan, GoneLinks, Mac, MadeParent, Namespace, ParentPlan};
 use crate::engine::Names;
+use crate::options::MacvlanMode;
 
 /// The kernel's links, of the engine's own network namespace.
 #[derive(Debug)]
 pub struct Kernel {
-    names: Names,
-    route: Socket,
+    pub(super) names: Names,
+    pub(super) route: Socket,
     pub(super) settings: Settings,
     /// Indexes of bridges and parents.
     indexes: Mutex<HashMap<String, u32>>,
@@ -82,7 +84,10 @@ impl Kernel {
         match plan {
             LinkPlan::Nothing => Ok(()),
             LinkPlan::Bridge(bridge) => self.make_bridge(bridge),
-            LinkPlan::Parent(parent) => self.make_parent(parent),
+            LinkPlan::Parent(parent) => {
+                self.make_parent(parent)?;
+                parent.host.as_ref().map_or(Ok(()), |end| self.make_host_end(&parent.name, end))
+            }
         }
     }
 
@@ -194,7 +199,12 @@ impl Kernel {
         let name = match plan {
             LinkPlan::Nothing => return Ok(()),
             LinkPlan::Bridge(bridge) => &bridge.name,
-            LinkPlan::Parent(parent) => &parent.name,
+            LinkPlan::Parent(parent) => {
+                if let Some(end) = &parent.host {
+                    self.remove_made(&end.name)?;
+                }
+                &parent.name
+            }
         };
         self.indexes().remove(name);
         match self.link(name)? {
@@ -222,10 +232,11 @@ impl Kernel {
             Port::Macvlan { parent, .. } | Port::Ipvlan { parent, .. } => parent,
         };
         let known = self.indexes().get(parent).copied();
-        let made = match known {
-            Some(index) => self.make_interface(plan, index, namespace),
-            None => self.make_interface(plan, self.look_up(parent)?, namespace),
-        };
+        let passthru = matches!(plan.port, Port::Macvlan { mode: MacvlanMode::Passthru, .. });
+        let index = known.map_or_else(|| self.look_up(parent), Ok)?;
+        // The last container's interface may still be going, with its namespace.
+        let busy = |refusal: &Refusal| passthru && refusal.errno == Errno::INVAL;
+        let made = again_while(busy, || self.make_interface(plan, index, namespace));
         match made {
             // The bridge was made anew by somebody since.
             Err(refusal) if known.is_some() && matches!(refusal.errno, Errno::NODEV | Errno::INVAL) => {
@@ -283,7 +294,11 @@ impl Kernel {
         for route in &plan.routes {
             message::add_route(&mut batch, index, route);
         }
-        namespace.route.apply(&batch).with_context(failed)?;
+        // The same hardware address may still be that of an interface that is going, with its namespace.
+        let taken = |refusal: &Refusal| {
+            matches!(plan.port, Port::Macvlan { .. }) && refusal.errno == Errno::ADDRINUSE
+        };
+        again_while(taken, || namespace.route.apply(&batch)).with_context(failed)?;
         self.let_back(plan)
     }
 
@@ -385,7 +400,7 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn remove_made(&self, name: &str) -> Result<()> {
-        self.remove(&LinkPlan::Parent(ParentPlan { name: name.to_string(), make: None }))
+        self.remove(&LinkPlan::Parent(ParentPlan { name: name.to_string(), make: None, host: None }))
     }
 
     /// Hears from now on which of this engine's host ends go.
@@ -396,7 +411,7 @@ impl Kernel {
         GoneLinks::open(&self.names.host_end)
     }
 
-    fn look_up(&self, name: &str) -> Result<u32> {
+    pub(super) fn look_up(&self, name: &str) -> Result<u32> {
         let link = self.link(name)?;
         let index = link.map(|link| link.index).ok_or_else(|| {
             Error::system(format!(
@@ -407,7 +422,7 @@ impl Kernel {
         Ok(index)
     }
 
-    fn link(&self, name: &str) -> Result<Option<FoundLink>> {
+    pub(super) fn link(&self, name: &str) -> Result<Option<FoundLink>> {
         one_link(&self.route, name).with_context(|| format!("failed to look up interface {name}"))
     }
 
@@ -417,7 +432,7 @@ impl Kernel {
         })
     }
 
-    fn addresses(&self, index: u32) -> Result<Vec<IpNet>> {
+    pub(super) fn addresses(&self, index: u32) -> Result<Vec<IpNet>> {
         self.dump(message::GET_ADDRESS, &message::all_addresses(), |payload| {
             let message = AddressMessage::parse(payload).ok();
             let message = message.filter(|message| message.header.index == index);
@@ -426,7 +441,7 @@ impl Kernel {
     }
 
     /// What `read` makes of each message of a list, which the kernel may have to begin anew.
-    fn dump<T>(&self, kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Vec<T>) -> Result<Vec<T>> {
+    pub(super) fn dump<T>(&self, kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Vec<T>) -> Result<Vec<T>> {
         let all = std::cell::RefCell::new(Vec::new());
         self.route
             .dump(
@@ -445,7 +460,7 @@ impl Kernel {
 }
 
 /// Names what a kernel lacks.
-fn missing(refusal: Refusal, failed: String, kind: &str) -> Error {
+pub(super) fn missing(refusal: Refusal, failed: String, kind: &str) -> Error {
     if refusal.errno == Errno::OPNOTSUPP {
         return Error::new(
             ErrorKind::NotImplemented,

@@ -29,6 +29,7 @@ const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 pub(super) const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
 pub(super) const GET_ROUTE: u16 = 26;
 
 /// The group of the bridges that engines make, by which each one's rules know those of the others ("mink").
@@ -176,6 +177,17 @@ pub(super) fn make_macvlan(
     make_below(batch, plan, parent, info(InfoKind::MacVlan, Some(data)), inside);
 }
 
+/// Makes an interface of the host below a parent, down: one of a macvlan in its mode `bridge`.
+pub(super) fn make_host_macvlan(batch: &mut Batch, name: &str, parent: u32) {
+    let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]);
+    let message = link(vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::Link(parent),
+        info(InfoKind::MacVlan, Some(data)),
+    ]);
+    batch.push(NEW_LINK, ACK | CREATE | EXCLUSIVE, |bytes| emit(&message, bytes));
+}
+
 /// Makes an ipvlan's interface in `inside`, down.
 pub(super) fn make_ipvlan(
     batch: &mut Batch,
@@ -257,6 +269,17 @@ pub(super) fn delete_address(batch: &mut Batch, index: u32, address: IpNet) {
 
 /// Adds a route by a link.
 pub(super) fn add_route(batch: &mut Batch, index: u32, route: &Route) {
+    let message = route_message(index, route);
+    batch.push(NEW_ROUTE, ACK | CREATE | REPLACE, |bytes| emit(&message, bytes));
+}
+
+/// Takes a route by a link away.
+pub(super) fn delete_route(batch: &mut Batch, index: u32, route: &Route) {
+    let message = route_message(index, route);
+    batch.push(DELETE_ROUTE, ACK, |bytes| emit(&message, bytes));
+}
+
+fn route_message(index: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.to.addr());
     message.header.destination_prefix_length = route.to.prefix_len();
@@ -272,7 +295,7 @@ pub(super) fn add_route(batch: &mut Batch, index: u32, route: &Route) {
         message.attributes.push(RouteAttribute::Destination(RouteAddress::from(route.to.network())));
     }
     message.attributes.extend(route.by.map(|by| RouteAttribute::Gateway(RouteAddress::from(by))));
-    batch.push(NEW_ROUTE, ACK | CREATE | REPLACE, |bytes| emit(&message, bytes));
+    message
 }
 
 /// The request for all links, addresses or routes of a family.

@@ -5,12 +5,14 @@ pub mod address;
 mod changes;
 mod forwarding;
 mod found;
+mod host_access;
 mod kernel;
 mod localhost;
 mod message;
 mod namespace;
 mod plan;
 mod settings;
+mod waiting;
 mod watch;
 
 pub use address::Mac;
@@ -22,7 +24,7 @@ pub(crate) use message::ENGINES;
 pub use namespace::Namespace;
 pub(crate) use namespace::within;
 pub use plan::{
-    BridgePlan, EndpointPlan, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,
+    BridgePlan, EndpointPlan, HostEnd, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,
     plan_link,
 };
 pub use watch::{Gone, GoneLinks};

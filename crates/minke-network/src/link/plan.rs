@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Mac;
 use crate::engine::{Names, bridge_of};
 use crate::options::{
-    BridgeOptions, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, ParentOptions, parse_ipvlan_mode,
+    BridgeOptions, GatewayMode, HOST_ADDRESS, IpvlanFlag, IpvlanMode, MacvlanMode, ParentOptions, parse_ipvlan_mode,
     parse_macvlan_mode,
 };
 use crate::{Driver, Network};
@@ -72,6 +72,17 @@ pub struct ParentPlan {
     pub name: String,
     /// What it is made as, where it isn't there.
     pub make: Option<MadeParent>,
+    /// The host's own interface below it, where the host reaches the containers.
+    pub host: Option<HostEnd>,
+}
+
+/// The host's own interface below a macvlan's parent: by the parent itself it can't reach what is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its name.
+    pub name: String,
+    /// The host's addresses for it, if they were named; none: it speaks by those of its other interfaces.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A parent that is made.
@@ -186,13 +197,21 @@ fn bridge_addresses(network: &Network, options: &BridgeOptions) -> Result<Vec<Ip
 
 fn plan_parent(network: &Network) -> Result<ParentPlan> {
     let options = ParentOptions::parse(&network.options)?;
+    let short = &network.id[..network.id.len().min(12)];
+    let host = options.host_access.then(|| HostEnd {
+        name: format!("mh-{short}"),
+        addresses: network
+            .subnets
+            .iter()
+            .filter_map(|subnet| subnet.auxiliary.get(HOST_ADDRESS))
+            .map(|address| IpNet::from(*address))
+            .collect(),
+    });
     Ok(match options.parent {
-        None => ParentPlan {
-            name: format!("dm-{}", &network.id[..network.id.len().min(12)]),
-            make: Some(MadeParent::Dummy),
-        },
+        None => ParentPlan { name: format!("dm-{short}"), make: Some(MadeParent::Dummy), host },
         Some(parent) => {
-            ParentPlan { name: parent.name, make: parent.vlan.map(|(of, id)| MadeParent::Vlan { of, id }) }
+            let make = parent.vlan.map(|(of, id)| MadeParent::Vlan { of, id });
+            ParentPlan { name: parent.name, make, host }
         }
     })
 }

@@ -89,9 +89,12 @@ fn parents_are_named_made_of_a_vlan_or_lead_nowhere() {
         };
         parent
     };
-    assert_eq!(parent(&[("parent", "eth1")]), ParentPlan { name: "eth1".into(), make: None });
+    assert_eq!(parent(&[("parent", "eth1")]), ParentPlan { name: "eth1".into(), make: None, host: None });
     assert_eq!(parent(&[("parent", "eth1.7")]).make, Some(MadeParent::Vlan { of: "eth1".into(), id: 7 }));
-    assert_eq!(parent(&[]), ParentPlan { name: "dm-0123456789ab".into(), make: Some(MadeParent::Dummy) });
+    let dummy = ParentPlan { name: "dm-0123456789ab".into(), make: Some(MadeParent::Dummy), host: None };
+    assert_eq!(parent(&[]), dummy);
+    let host = parent(&[("parent", "eth1"), ("minke.host-access", "true")]).host;
+    assert_eq!(host, Some(HostEnd { name: "mh-0123456789ab".into(), addresses: Vec::new() }));
 }
 
 #[test]

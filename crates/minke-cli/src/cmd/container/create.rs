@@ -1,6 +1,7 @@
 //! `create`: makes a container without starting it; the making is shared with `run`.
 
 use std::fs;
+use std::net::IpAddr;
 
 use clap::Args;
 use minke_api::container::{ContainerCreateQuery, ContainerCreateRequest};
@@ -140,8 +141,12 @@ pub fn warn(session: &Session, warnings: &[String]) {
     }
 }
 
-/// Refuses what needs no engine to be refused.
+/// Refuses what needs no engine to be refused, and warns of what needs none.
 pub fn check(session: &Session, flags: &ContainerFlags) -> Result<(), Failure> {
+    let is_loopback = |server: &&String| server.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    for server in flags.networks.dns.iter().filter(is_loopback) {
+        session.complain(format_args!("WARNING: Localhost DNS ({server}) may fail in containers."));
+    }
     if !flags.cidfile.is_empty() && fs::metadata(&flags.cidfile).is_ok() {
         let message = format!(
             "container ID file found, make sure the other container isn't running or delete {}",

@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod kill;
 pub mod limits;
 pub mod logs;
+pub mod network_values;
 pub mod networking;
 pub mod pause;
 pub mod plan;

@@ -8,20 +8,22 @@ use minke_api::network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig,
 use minke_api::{Empty, StringMap};
 use minke_model::{Error, Result, env};
 
+use super::network_values as values;
+
 /// Flags about networks.
 #[derive(Args, Clone, Debug, Default)]
 pub struct NetworkFlags {
     /// Add a line to /etc/hosts: name:address, or name:host-gateway
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = values::extra_host)]
     pub add_host: Vec<String>,
     /// Name server to ask
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = values::address)]
     pub dns: Vec<String>,
     /// Option of the resolver
     #[arg(long, alias = "dns-opt", value_name = "list")]
     pub dns_option: Vec<String>,
     /// Domain to search
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = values::domain)]
     pub dns_search: Vec<String>,
     /// Say that a port is served, without publishing it: 80, 53/udp, 8000-8010
     #[arg(long, value_name = "list")]
@@ -33,7 +35,7 @@ pub struct NetworkFlags {
     #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
     pub ip6: String,
     /// Give another container a name that this one alone sees: container[:name]
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = values::link)]
     pub link: Vec<String>,
     /// Add an address of the link alone
     #[arg(long, value_name = "list")]
@@ -42,7 +44,7 @@ pub struct NetworkFlags {
     #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
     pub mac_address: String,
     /// Network: a name, none, host, container:name, or name=front,alias=web,ip=10.0.0.9; may be given several times
-    #[arg(long, alias = "net", value_name = "network")]
+    #[arg(long, alias = "net", value_name = "network", value_parser = check_network)]
     pub network: Vec<String>,
     /// Give the container a further name in its network
     #[arg(long, alias = "net-alias", value_name = "list")]
@@ -79,10 +81,8 @@ impl NetworkFlags {
                 return Err(Error::invalid(format!("invalid port format for --expose: {text}")));
             }
             let (range, protocol) = split_protocol(text);
-            let (first, last) = range_of(range).ok_or_else(|| {
-                Error::invalid(format!(
-                    "invalid range format for --expose: {text}, error: invalid start port"
-                ))
+            let (first, last) = values::port_range(range).map_err(|cause| {
+                Error::invalid(format!("invalid range format for --expose: {text}, error: {cause}"))
             })?;
             (first..=last).for_each(|port| {
                 config.exposed_ports.insert(format!("{port}/{protocol}"), Empty {});
@@ -176,6 +176,11 @@ fn is_user_defined(name: &str) -> bool {
     !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:")
 }
 
+/// Looks at the value of a `--network` as it comes.
+fn check_network(text: &str) -> std::result::Result<String, String> {
+    parse_network(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 /// Reads a name, or fields with an `=`.
 fn parse_network(text: &str) -> Result<Written> {
     let mut one = Written { name: String::new(), settings: EndpointSettings::default() };
@@ -185,7 +190,7 @@ fn parse_network(text: &str) -> Result<Written> {
         for field in text.split(',') {
             let (key, value) =
                 field.split_once('=').ok_or_else(|| Error::invalid(format!("invalid field {field}")))?;
-            one.take(key.trim().to_lowercase().as_str(), value.trim(), field)?;
+            one.take(key.trim().to_lowercase().as_str(), value.trim())?;
         }
     }
     if one.name.is_empty() {
@@ -195,7 +200,7 @@ fn parse_network(text: &str) -> Result<Written> {
 }
 
 impl Written {
-    fn take(&mut self, key: &str, value: &str, field: &str) -> Result<()> {
+    fn take(&mut self, key: &str, value: &str) -> Result<()> {
         let settings = &mut self.settings;
         let ipam = |settings: &mut EndpointSettings| -> EndpointIpamConfig {
             settings.ipam_config.clone().unwrap_or_default()
@@ -227,7 +232,7 @@ impl Written {
                     ))
                 })?;
             }
-            _ => return Err(Error::invalid(format!("invalid field key {field}"))),
+            _ => return Err(Error::invalid(format!("invalid field key {key}"))),
         }
         Ok(())
     }

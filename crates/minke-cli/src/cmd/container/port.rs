@@ -5,6 +5,7 @@ use minke_api::container::{ContainerInspect, ContainerInspectQuery};
 use minke_api::network::{PortBinding, PortMap};
 use minke_model::{Context as _, Error};
 
+use super::network_values;
 use crate::error::Outcome;
 use crate::exit;
 use crate::grammar::{Arity, Verb};
@@ -37,9 +38,8 @@ fn list(name: &str, ports: &PortMap, wanted: Option<&str>) -> Result<String, Err
     };
     if let Some(wanted) = wanted {
         let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-        number.parse::<u16>().map_err(|_| {
-            Error::invalid(format!("Error: invalid port ({wanted}): invalid port '{number}': invalid syntax"))
-        })?;
+        network_values::port(number)
+            .map_err(|cause| Error::invalid(format!("Error: invalid port ({number}): {cause}")))?;
         let bindings = ports.get(&format!("{number}/{protocol}")).cloned().flatten().unwrap_or_default();
         if bindings.is_empty() {
             return Err(Error::not_found(format!(
@@ -78,6 +78,9 @@ mod tests {
         assert_eq!(list("c", &ports, Some("80")).unwrap(), "0.0.0.0:8080\n[::]:8080\n");
         let words = |wanted| list("c", &ports, Some(wanted)).unwrap_err().to_string();
         assert_eq!(words("443"), "Error: No public port '443/tcp' published for c");
-        assert!(words("x").contains("invalid port"));
+        assert_eq!(
+            words("x/udp"),
+            "Error: invalid port (x): strconv.ParseUint: parsing \"x\": invalid syntax"
+        );
     }
 }

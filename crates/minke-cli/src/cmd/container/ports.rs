@@ -1,56 +1,62 @@
-//! A container's ports as `ps` lists them: ranges joined, `0.0.0.0:8000-8002->80-82/tcp`.
+//! A container's ports as `ps` lists them: neighbours that are the same inside and outside joined, `90-92/udp`; the others, each
+//! by itself, behind them.
 
 use minke_api::container::PortSummary;
 
-/// One run of neighbouring ports with the same address and protocol.
-struct Range {
-    ip: String,
-    protocol: String,
-    private: (u16, u16),
-    public: (u16, u16),
+/// One run of neighbouring ports with the same address and protocol, which have the same numbers on both sides.
+struct Range<'a> {
+    ip: &'a str,
+    protocol: &'a str,
+    ports: (u16, u16),
 }
 
-/// Prints all ports, sorted and joined.
+/// Prints all ports.
 pub fn render(ports: &[PortSummary]) -> String {
     let mut sorted: Vec<&PortSummary> = ports.iter().collect();
-    sorted.sort_by_key(|port| (port.protocol.clone(), port.ip.clone(), port.private_port, port.public_port));
-    let mut ranges: Vec<Range> = Vec::new();
+    sorted.sort_by_key(|port| (port.private_port, &port.ip, port.public_port, &port.protocol));
+    let mut open: Vec<Range<'_>> = Vec::new();
+    let mut joined = Vec::new();
+    let mut mapped = Vec::new();
     for port in sorted {
-        if let Some(last) = ranges.last_mut().filter(|last| follows(last, port)) {
-            last.private.1 = port.private_port;
-            last.public.1 = port.public_port;
+        if !port.ip.is_empty() && port.public_port != port.private_port {
+            let outside = format!("{}:{}", bracketed(&port.ip), port.public_port);
+            mapped.push(format!("{outside}->{}/{}", port.private_port, port.protocol));
             continue;
         }
-        ranges.push(Range {
-            ip: port.ip.clone(),
-            protocol: port.protocol.clone(),
-            private: (port.private_port, port.private_port),
-            public: (port.public_port, port.public_port),
-        });
+        let same = |range: &&mut Range<'_>| range.ip == port.ip && range.protocol == port.protocol;
+        match open.iter_mut().find(same) {
+            Some(range) if range.ports.1.checked_add(1) == Some(port.private_port) => {
+                range.ports.1 = port.private_port;
+            }
+            Some(range) => {
+                joined.push(render_range(range));
+                range.ports = (port.private_port, port.private_port);
+            }
+            None => open.push(Range {
+                ip: &port.ip,
+                protocol: &port.protocol,
+                ports: (port.private_port, port.private_port),
+            }),
+        }
     }
-    ranges.sort_by_key(|range| (range.public.0 == 0, range.private.0));
-    ranges.iter().map(render_range).collect::<Vec<_>>().join(", ")
+    joined.extend(open.iter().map(render_range));
+    joined.extend(mapped);
+    joined.join(", ")
 }
 
-fn follows(last: &Range, port: &PortSummary) -> bool {
-    let same = last.ip == port.ip && last.protocol == port.protocol;
-    let private = last.private.1.checked_add(1) == Some(port.private_port);
-    let public = if last.public.1 == 0 {
-        port.public_port == 0
-    } else {
-        last.public.1.checked_add(1) == Some(port.public_port)
+fn bracketed(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+}
+
+fn render_range(range: &Range<'_>) -> String {
+    let span = match range.ports {
+        (low, high) if low == high => low.to_string(),
+        (low, high) => format!("{low}-{high}"),
     };
-    same && private && public
-}
-
-fn render_range(range: &Range) -> String {
-    let span = |(low, high): (u16, u16)| if low == high { low.to_string() } else { format!("{low}-{high}") };
-    let inside = format!("{}/{}", span(range.private), range.protocol);
-    if range.public.0 == 0 {
-        return inside;
+    match range.ip {
+        "" => format!("{span}/{}", range.protocol),
+        ip => format!("{}:{span}->{span}/{}", bracketed(ip), range.protocol),
     }
-    let ip = if range.ip.contains(':') { format!("[{}]", range.ip) } else { range.ip.clone() };
-    format!("{ip}:{}->{inside}", span(range.public))
 }
 
 #[cfg(test)]
@@ -62,10 +68,19 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_joined() {
-        let ports =
-            [port("0.0.0.0", 80, 8000), port("0.0.0.0", 81, 8001), port("", 90, 0), port("::", 80, 8000)];
-        assert_eq!(render(&ports), "0.0.0.0:8000-8001->80-81/tcp, [::]:8000->80/tcp, 90/tcp");
+    fn neighbours_are_joined_where_both_sides_have_the_same_number() {
+        let ports = [
+            port("0.0.0.0", 80, 8000),
+            port("0.0.0.0", 81, 8001),
+            port("", 90, 0),
+            port("::", 80, 8000),
+            port("0.0.0.0", 443, 443),
+            port("0.0.0.0", 444, 444),
+        ];
+        assert_eq!(
+            render(&ports),
+            "90/tcp, 0.0.0.0:443-444->443-444/tcp, 0.0.0.0:8000->80/tcp, [::]:8000->80/tcp, 0.0.0.0:8001->81/tcp"
+        );
         assert_eq!(render(&[]), "");
     }
 }

@@ -14,6 +14,9 @@ pub struct Remove {
     /// Kill a running container first, and do not mind one that is gone
     #[arg(long, short = 'f')]
     force: bool,
+    /// Remove the link PARENT/NAME, not the container
+    #[arg(long, short = 'l')]
+    link: bool,
     /// Remove the anonymous volumes too
     #[arg(long, short = 'v')]
     volumes: bool,
@@ -23,10 +26,9 @@ impl Verb for Remove {
     const SUMMARY: &'static str = "Remove containers";
     const USAGE: &'static str = "[OPTIONS] CONTAINER [CONTAINER...]";
     const ARITY: Arity = Arity::AtLeast(1);
-    const NOT_OFFERED: &'static [(&'static str, &'static str)] = &[("--link", ""), ("-l", "")];
 
     async fn run(self, arguments: Vec<String>, session: &Session) -> Outcome {
-        let query = &ContainerRemoveQuery { volumes: self.volumes, force: self.force, link: false };
+        let query = &ContainerRemoveQuery { volumes: self.volumes, force: self.force, link: self.link };
         let force = self.force;
         session
             .each(&arguments, |name| async move {

@@ -49,8 +49,9 @@ impl Verb for Connect {
                 link_local_ips: self.link_local_ip,
             }),
             links: list(self.link),
-            aliases: list(self.alias),
-            driver_opts: pairs(&self.driver_opt),
+            // Empty ones are sent, as Docker's client does.
+            aliases: Some(self.alias),
+            driver_opts: Some(pairs(&self.driver_opt).unwrap_or_default()),
             gw_priority: self.gw_priority,
             ..EndpointSettings::default()
         };

@@ -67,7 +67,10 @@ pub fn join(words: Words<'_>) -> Result<Vec<IpamConfig>> {
 }
 
 fn parse(what: &str, text: &str) -> Result<IpNet> {
-    text.parse().map_err(|_| Error::invalid(format!("invalid {what} {text}: invalid CIDR address: {text}")))
+    text.parse().map_err(|_| {
+        let place = if what == "subnet" { format!("invalid subnet {text}: ") } else { String::new() };
+        Error::invalid(format!("{place}invalid CIDR address: {text}"))
+    })
 }
 
 fn containing<'a>(all: &'a mut [(IpNet, IpamConfig)], address: &str) -> Option<&'a mut (IpNet, IpamConfig)> {

@@ -1,6 +1,5 @@
 //! A container's networks: changed in the kernel where it runs, then in its record; given back at the end of a run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minke_api::network::EndpointSettings;
@@ -8,8 +7,9 @@ use minke_model::{Context as _, Error, Result};
 
 use super::Owner;
 use crate::container::lifecycle::State;
+use crate::container::links;
 use crate::container::record::Record;
-use crate::network::{forbidden, join, membership, mend, naming};
+use crate::network::{forbidden, join, membership, mend, naming, settle};
 
 impl Owner {
     pub(super) async fn connect(&mut self, id: &str, mut settings: EndpointSettings) -> Result<()> {
@@ -17,6 +17,7 @@ impl Owner {
         let mut networks = self.record.networks().into_owned();
         let network = match self.shared.networks.find(id) {
             Err(_) if self.lifecycle.run().is_none() => {
+                // Another network takes the place of none at all.
                 networks.remove("none");
                 networks.insert(id.to_owned(), settings);
                 let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
@@ -30,9 +31,8 @@ impl Owner {
                 self.record.name, network.name
             )));
         }
+        settle::check_connect(&self.record.host_config.network_mode, &networks, &network)?;
         settings.network_id.clone_from(&network.id);
-        // Another network takes the place of none at all.
-        networks.remove("none");
         networks.insert(network.name.clone(), settings);
         let record = Arc::new(Record { networks: Some(networks), ..Record::clone(&self.record) });
         // Until the record says the same as the kernel.
@@ -78,6 +78,29 @@ impl Owner {
         self.lifecycle.run().map(|_| mend::Changing::begin(&paths)).transpose()
     }
 
+    /// Takes the link that is called `alias` away: the record has it no more, nor /etc/hosts, nor the firewall.
+    pub(super) async fn unlink(&mut self, alias: &str) -> Result<()> {
+        let mut record = Record::clone(&self.record);
+        let links = record.host_config.links.get_or_insert_default();
+        let is_it = |link: &String| settle::split_link(link).is_ok_and(|(_, name)| name == alias);
+        let Some(at) = links.iter().position(is_it) else {
+            return Err(Error::not_found(format!("No such link: /{}/{alias}", self.record.name)));
+        };
+        let gone = links.remove(at);
+        let before = self.record.clone();
+        let record = Arc::new(record);
+        self.take_record(record.clone()).await?;
+        self.shared.containers.unlink(&record.id);
+        links::register(&self.shared, &record);
+        let (Some(live), Some(_)) = (self.networks.clone(), self.lifecycle.run()) else { return Ok(()) };
+        let shared = self.shared.clone();
+        let work = move || membership::unlink(&shared, (&before, &record), &live, &gone);
+        let live = tokio::task::spawn_blocking(work).await.context("removing the link")??;
+        self.networks = Some(Arc::new(live));
+        self.publish();
+        Ok(())
+    }
+
     fn check_living(&self, action: &str) -> Result<()> {
         if matches!(self.lifecycle.state, State::Removing | State::Dead) {
             return Err(Error::conflict(format!(
@@ -101,9 +124,7 @@ impl Owner {
     /// The run that had them is over.
     pub(super) async fn leave_networks(&mut self, generation: u64) {
         let Some(live) = self.networks.take_if(|live| live.generation == generation) else { return };
-        for name in live.endpoints.iter().filter(|(_, one)| join::has_interface(one)).map(|(name, _)| name) {
-            self.tell_network(name, "disconnect");
-        }
+        live.endpoints.keys().for_each(|name| self.tell_network(name, "disconnect"));
         let (shared, record) = (self.shared.clone(), self.record.clone());
         if !live.endpoints.values().any(join::has_interface) {
             join::finish(&shared, &record, &live);
@@ -124,12 +145,8 @@ impl Owner {
 
     /// Tells of each network that the run is in.
     pub(super) fn tell_networks(&self, action: &str) {
-        let live: BTreeMap<_, _> = self.networks.iter().flat_map(|live| &live.endpoints).collect();
-        for (name, endpoint) in live {
-            if join::has_interface(endpoint) {
-                self.tell_network(name, action);
-            }
-        }
+        let live = self.networks.iter().flat_map(|live| live.endpoints.keys());
+        live.for_each(|name| self.tell_network(name, action));
     }
 
     fn tell_network(&self, name: &str, action: &str) {
