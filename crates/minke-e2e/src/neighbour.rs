@@ -45,7 +45,8 @@ impl Neighbour {
     pub fn start(host: i32, here: &str, there: &str) -> Self {
         let mut command = Command::new("unshare");
         command.arg("--net").arg(peers::busybox()).args(["sleep", "1000"]);
-        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{error}: {command:?}"));
+        let child =
+            command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{error}: {command:?}"));
         let neighbour = Self { child };
         let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         let place = format!("/proc/{}/ns/net", neighbour.pid());

@@ -235,7 +235,9 @@ fn check_parent(network: &Network, networks: &[Network]) -> Result<()> {
     }
     let mode = parse_macvlan_mode(&network.options)?;
     if options.host_access && mode != MacvlanMode::Bridge {
-        return Err(Error::invalid("minke.host-access needs macvlan_mode=bridge: in no other mode is there a way"));
+        return Err(Error::invalid(
+            "minke.host-access needs macvlan_mode=bridge: in no other mode is there a way",
+        ));
     }
     for other in same {
         let name = &other.name;

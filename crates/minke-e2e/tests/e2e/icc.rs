@@ -4,7 +4,8 @@ use minke_e2e::engine::NETWORKS;
 use minke_e2e::{Rig, clients, networked, within};
 
 /// Serves at the ports 80 and 81.
-const SERVE: &str = "sh -c 'mkdir -p /www && echo hello >/www/index.html && httpd -p 81 -h /www && httpd -f -p 80 -h /www'";
+const SERVE: &str =
+    "sh -c 'mkdir -p /www && echo hello >/www/index.html && httpd -p 81 -h /www && httpd -f -p 80 -h /www'";
 
 /// Whether a container gets a page.
 fn gets(rig: &Rig, container: &str, url: &str) -> bool {

@@ -31,7 +31,8 @@ fn a_network_has_an_ipv6_subnet_of_its_own_where_it_is_asked_for() {
             return;
         }
         rig.ok("network create --ipv6 front");
-        let shown = rig.ok("network inspect front --format '{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}'");
+        let shown = rig
+            .ok("network inspect front --format '{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}'");
         assert!(shown.starts_with("true ") && shown.contains(" fd") && shown.contains("::/64"), "{shown}");
         rig.ok(&format!("run -d --name web --network front busybox {SERVE}"));
         rig.ok("run -d --name one --network front busybox sleep 1000");
@@ -56,7 +57,9 @@ fn given_prefixes_and_addresses_are_kept_and_ports_are_published_by_both_familie
         ip_in(rig.engine_pid(), "addr add fd00:99::1/64 dev outer0 nodad");
         outside.ip("addr add fd00:99::2/64 dev cable0 nodad");
         outside.ip("route add default via fd00:99::1");
-        rig.ok("network create --ipv6 --subnet 10.211.20.0/24 --subnet fd00:5::/64 --gateway fd00:5::9 front");
+        rig.ok(
+            "network create --ipv6 --subnet 10.211.20.0/24 --subnet fd00:5::/64 --gateway fd00:5::9 front",
+        );
         rig.ok(&format!(
             "run -d --name web --network front --ip6 fd00:5::77 -p 8080:80 -p [::1]:8081:80 busybox {SERVE}"
         ));
@@ -68,7 +71,8 @@ fn given_prefixes_and_addresses_are_kept_and_ports_are_published_by_both_familie
         for host in ["[::1]:8080", "[::1]:8081", "127.0.0.1:8080", "[fd00:99::1]:8080", "[fd00:5::9]:8080"] {
             fetched_on_host(rig, &format!("http://{host}/"));
         }
-        let from_outside = |host: &str| outside.run(&["wget", "-q", "-O", "-", &format!("http://{host}/")]).text();
+        let from_outside =
+            |host: &str| outside.run(&["wget", "-q", "-O", "-", &format!("http://{host}/")]).text();
         within(20, "who is outside gets the page", || {
             (from_outside("[fd00:99::1]:8080") == "hello").then_some(())
         });

@@ -79,7 +79,11 @@ fn the_mode_decides_whether_containers_reach_each_other() {
         // It has the parent to itself.
         assert_ne!(rig.cli("run --rm --network lan busybox true").code, 0);
         rig.ok("rm -f one");
-        rig.fails(&format!("{CREATE} -o macvlan_mode=nosuch other"), 1, "requested macvlan mode 'nosuch' is not valid");
+        rig.fails(
+            &format!("{CREATE} -o macvlan_mode=nosuch other"),
+            1,
+            "requested macvlan mode 'nosuch' is not valid",
+        );
         rig.ok("network rm lan");
     });
 }
@@ -130,7 +134,8 @@ fn the_host_reaches_the_containers_where_it_is_let() {
         rig.ok("network rm lan");
         assert!(!ip_in(host, "link").contains("mh-"), "the host's end goes with the network");
         // With an address of its own, also by IPv6.
-        let both = "--ipv6 --subnet fd00:220::/64 --aux-address host=10.220.0.5 --aux-address host=fd00:220::5";
+        let both =
+            "--ipv6 --subnet fd00:220::/64 --aux-address host=10.220.0.5 --aux-address host=fd00:220::5";
         let both = both.replace("--aux-address host=fd00:220::5", "");
         rig.ok(&format!("{CREATE} {access} {both} lan"));
         rig.ok(&format!("run -d --name web --network lan --ip 10.220.0.10 busybox {SERVE}"));

@@ -38,7 +38,10 @@ fn a_vlan_of_the_parent_is_made_and_goes_with_the_network() {
         neighbour.ip("addr add 10.222.0.254/24 dev tagged0");
         rig.ok(create);
         let links = ip_in(rig.engine_pid(), "-d link");
-        assert!(links.contains("parent0.10@parent0") && links.contains("vlan protocol 802.1Q id 10"), "{links}");
+        assert!(
+            links.contains("parent0.10@parent0") && links.contains("vlan protocol 802.1Q id 10"),
+            "{links}"
+        );
         rig.ok("run -d --name one --network lan busybox sleep 1000");
         until_reached(rig, "one", "10.222.0.254");
         rig.ok("rm -f one");
@@ -87,7 +90,11 @@ fn containers_of_an_ipvlan_share_the_parents_address_on_the_cable() {
         until_reached(rig, "one", "two");
         let address = rig.ok("exec one cat /sys/class/net/eth0/address");
         assert!(ip_in(rig.engine_pid(), "link show parent0").contains(&address));
-        rig.fails(&format!("{create} --subnet 10.9.0.0/24 other"), 1, "is already using parent interface parent0");
+        rig.fails(
+            &format!("{create} --subnet 10.9.0.0/24 other"),
+            1,
+            "is already using parent interface parent0",
+        );
         rig.ok("rm -f one two");
         rig.ok("network rm lan");
         // As a router, and as one whose packets pass the host's firewall.

@@ -28,7 +28,8 @@ pub fn settle(shared: &Shared, host: &mut HostConfig) -> Result<()> {
     for link in host.links.iter_mut().flatten() {
         let (name, alias) = settle::split_link(link)?;
         let child = shared.containers.resolve(name).map_err(|error| {
-            let kind = if error.kind() == ErrorKind::NotFound { ErrorKind::InvalidParameter } else { error.kind() };
+            let kind =
+                if error.kind() == ErrorKind::NotFound { ErrorKind::InvalidParameter } else { error.kind() };
             Error::new(kind, format!("could not get container for {name}: {error}"))
         })?;
         if child.view().record.host_config.network_mode == "host" {
@@ -165,9 +166,8 @@ fn variables(link: &Link<'_>, child: &Record) -> Vec<String> {
     // Three neighbours and more are told of as a range first, whatever their protocols.
     let mut rest = &ports[..];
     while let Some(first) = rest.first() {
-        let follows = |(step, port): &(usize, &(u16, String))| {
-            usize::from(port.0) <= usize::from(first.0) + step
-        };
+        let follows =
+            |(step, port): &(usize, &(u16, String))| usize::from(port.0) <= usize::from(first.0) + step;
         let length = match rest.iter().enumerate().take_while(follows).count() {
             few @ 1..3 => few.min(1),
             many => many,

@@ -42,9 +42,9 @@ pub fn readdress(hosts: &Path, alias: &str, addresses: &[IpAddr]) -> Result<()> 
             let new = addresses.iter().find(|new| new.is_ipv4() == old.is_ipv4())?;
             (names.split(' ').next() == Some(alias) && *new != old).then(|| format!("{new}\t{names}"))
         };
-        text.lines().any(|line| row(line).is_some()).then(|| {
-            text.lines().map(|line| row(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
-        })
+        text.lines()
+            .any(|line| row(line).is_some())
+            .then(|| text.lines().map(|line| row(line).unwrap_or_else(|| line.to_owned()) + "\n").collect())
     })
 }
 
@@ -93,10 +93,7 @@ mod tests {
         let new = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n10.1.0.2\tweb\n";
         let own = format!("# mine\n{old}1.2.3.4 other");
         let connected = with_lines(&own, old, new).unwrap();
-        assert_eq!(
-            connected,
-            "# mine\n127.0.0.1\tlocalhost\n10.0.0.2\tweb\n1.2.3.4 other\n10.1.0.2\tweb\n"
-        );
+        assert_eq!(connected, "# mine\n127.0.0.1\tlocalhost\n10.0.0.2\tweb\n1.2.3.4 other\n10.1.0.2\tweb\n");
         assert_eq!(with_lines(&connected, new, old).unwrap(), format!("{own}\n"));
         assert_eq!(with_lines(&own, old, old), None);
         // What it has removed itself does not come back.

@@ -56,7 +56,12 @@ pub async fn all(shared: &Arc<Shared>) -> Result<()> {
         all.push(found.await.context("taking over a container")?);
     }
     let noting = shared.clone();
-    let linked: Vec<Record> = all.iter().map(|found| &found.record).filter(|one| one.host_config.links.is_some()).cloned().collect();
+    let linked: Vec<Record> = all
+        .iter()
+        .map(|found| &found.record)
+        .filter(|one| one.host_config.links.is_some())
+        .cloned()
+        .collect();
     let note = move || {
         super::claims::take_over(&noting, &all);
         crate::network::adopt::all(&noting, &mut all);

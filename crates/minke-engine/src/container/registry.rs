@@ -108,7 +108,8 @@ impl Registry {
         }
         let name = reference.strip_prefix('/').unwrap_or(reference);
         let linked = || index.links.get(name).map(|link| &link.child);
-        if let Some(container) = index.names.get(name).or_else(linked).and_then(|id| index.containers.get(id)) {
+        if let Some(container) = index.names.get(name).or_else(linked).and_then(|id| index.containers.get(id))
+        {
             return Ok(container.clone());
         }
         let mut found = index

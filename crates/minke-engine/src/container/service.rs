@@ -103,7 +103,9 @@ impl Engine {
     /// A container as the list shows it, with the names that others have for it.
     fn summary(&self, view: &View, now: Timestamp) -> ContainerSummary {
         let mut summary = inspect::summary(view, now);
-        summary.names.extend(self.shared.containers.links_to(&view.record.id).iter().map(|name| format!("/{name}")));
+        summary
+            .names
+            .extend(self.shared.containers.links_to(&view.record.id).iter().map(|name| format!("/{name}")));
         summary
     }
 

@@ -64,7 +64,13 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
         .filter(|_| !host.privileged);
     Ok(ContainerSettings {
         args: record.command(),
-        env: start.linked.iter().chain(config.env.iter().flatten()).chain(&start.devices.env).cloned().collect(),
+        env: start
+            .linked
+            .iter()
+            .chain(config.env.iter().flatten())
+            .chain(&start.devices.env)
+            .cloned()
+            .collect(),
         cwd: config.working_dir.clone(),
         user: ProcessUser { groups: [start.user.groups, start.devices.groups].concat(), ..start.user },
         hostname: config.hostname.clone(),

@@ -18,9 +18,10 @@ pub fn follow(shared: &Shared, network: &str) {
     let addresses = |held: &super::Held| -> Vec<IpAddr> {
         held.endpoints.values().flat_map(|member| member.endpoint.addresses()).collect()
     };
-    let set = shared.networks.with(network, addresses).and_then(|all| {
-        shared.ground.kernel()?.set_host_routes(&end.name, &all)
-    });
+    let set = shared
+        .networks
+        .with(network, addresses)
+        .and_then(|all| shared.ground.kernel()?.set_host_routes(&end.name, &all));
     if let Err(error) = set {
         tracing::warn!(network = found.name, %error, "the host has not the ways to all containers");
     }

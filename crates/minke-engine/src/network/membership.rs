@@ -160,7 +160,12 @@ pub fn disconnect(
 ///
 /// # Errors
 /// The kernel's, the file system's.
-pub fn unlink(shared: &Shared, (before, record): (&Record, &Record), live: &Live, link: &str) -> Result<Live> {
+pub fn unlink(
+    shared: &Shared,
+    (before, record): (&Record, &Record),
+    live: &Live,
+    link: &str,
+) -> Result<Live> {
     let mut live = live.clone();
     if let Ok((target, _)) = settle::split_link(link) {
         live.endpoints.values_mut().for_each(|endpoint| endpoint.linked.retain(|id| id != target));

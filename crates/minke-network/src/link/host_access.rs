@@ -21,7 +21,8 @@ const MAIN_TABLE: u8 = 254;
 impl Kernel {
     /// Makes the host's interface below `parent`, with its addresses, up; what is there stays.
     pub(super) fn make_host_end(&self, parent: &str, end: &HostEnd) -> Result<()> {
-        let failed = |what: &str| format!("failed to {what} the host's interface {} below {parent}", end.name);
+        let failed =
+            |what: &str| format!("failed to {what} the host's interface {} below {parent}", end.name);
         let link = match self.link(&end.name)? {
             Some(link) => link,
             None => {

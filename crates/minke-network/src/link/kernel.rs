@@ -441,7 +441,12 @@ impl Kernel {
     }
 
     /// What `read` makes of each message of a list, which the kernel may have to begin anew.
-    pub(super) fn dump<T>(&self, kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Vec<T>) -> Result<Vec<T>> {
+    pub(super) fn dump<T>(
+        &self,
+        kind: u16,
+        request: &[u8],
+        read: impl Fn(&[u8]) -> Vec<T>,
+    ) -> Result<Vec<T>> {
         let all = std::cell::RefCell::new(Vec::new());
         self.route
             .dump(

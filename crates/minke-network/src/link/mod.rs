@@ -24,7 +24,7 @@ pub(crate) use message::ENGINES;
 pub use namespace::Namespace;
 pub(crate) use namespace::within;
 pub use plan::{
-    BridgePlan, EndpointPlan, HostEnd, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route, plan_endpoint,
-    plan_link,
+    BridgePlan, EndpointPlan, HostEnd, Interface, LinkPlan, MadeParent, ParentPlan, Port, Route,
+    plan_endpoint, plan_link,
 };
 pub use watch::{Gone, GoneLinks};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Mac;
 use crate::engine::{Names, bridge_of};
 use crate::options::{
-    BridgeOptions, GatewayMode, HOST_ADDRESS, IpvlanFlag, IpvlanMode, MacvlanMode, ParentOptions, parse_ipvlan_mode,
-    parse_macvlan_mode,
+    BridgeOptions, GatewayMode, HOST_ADDRESS, IpvlanFlag, IpvlanMode, MacvlanMode, ParentOptions,
+    parse_ipvlan_mode, parse_macvlan_mode,
 };
 use crate::{Driver, Network};
 

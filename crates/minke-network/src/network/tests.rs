@@ -100,7 +100,10 @@ fn an_address_that_is_named_twice_is_refused() {
     let mut asked = request("x", &[("10.9.0.0/30", "", "10.9.0.1")]);
     let config = &mut asked.ipam.as_mut().unwrap().config.as_mut().unwrap()[0];
     config.auxiliary_addresses = Some([("a".to_string(), "10.9.0.0".to_string())].into());
-    assert_eq!(words(&asked, &[]), "failed to allocate secondary ip address (a:10.9.0.0): Address already in use");
+    assert_eq!(
+        words(&asked, &[]),
+        "failed to allocate secondary ip address (a:10.9.0.0): Address already in use"
+    );
     let config = &mut asked.ipam.as_mut().unwrap().config.as_mut().unwrap()[0];
     config.auxiliary_addresses = Some([("a".to_string(), "10.9.0.1".to_string())].into());
     let taken = "failed to allocate secondary ip address (a:10.9.0.1): Address already in use";

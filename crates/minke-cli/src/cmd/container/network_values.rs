@@ -87,7 +87,10 @@ mod tests {
         assert_eq!(domain("-a.b").unwrap_err(), "-a.b is not a valid domain");
         assert_eq!(link("a:b:c").unwrap_err(), "bad format for links: a:b:c");
         assert_eq!(port_range("x").unwrap_err(), "strconv.ParseUint: parsing \"x\": invalid syntax");
-        assert_eq!(port_range("1-99999").unwrap_err(), "strconv.ParseUint: parsing \"99999\": value out of range");
+        assert_eq!(
+            port_range("1-99999").unwrap_err(),
+            "strconv.ParseUint: parsing \"99999\": value out of range"
+        );
     }
 
     #[test]
