@@ -63,9 +63,8 @@ impl AuthConfig {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let parsed: Option<Self> =
-            serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-        parsed.unwrap_or_default().unpacked().ok_or_else(|| invalid("its auth cannot be read".into()))
+        let parsed: Self = crate::json::decode(&bytes).map_err(|error| invalid(error.to_string()))?;
+        parsed.unpacked().ok_or_else(|| invalid("its auth cannot be read".into()))
     }
 
     /// With `auth` taken apart into user and password.

@@ -74,6 +74,16 @@ impl Ingest {
         Ok(Follower::new(file, Arc::clone(&self.growth)))
     }
 
+    /// The digest of what was written so far.
+    pub fn digest(&self) -> Digest {
+        Digest::sha256(&self.hasher.clone().finalize())
+    }
+
+    /// Says to who follows that this is all of it and right, before it is committed; for content whose digest nobody has named.
+    pub fn written(&self) {
+        self.growth.ended(true);
+    }
+
     /// Throws away what came so far.
     pub fn discard(mut self) {
         self.keep = false;
@@ -83,7 +93,7 @@ impl Ingest {
     /// here already is kept as it is. Of content that is not committed nothing stays.
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<Blob> {
         self.keep = false;
-        let digest = Digest::sha256(&self.hasher.clone().finalize());
+        let digest = self.digest();
         if let Some(expected) = expected
             && *expected != digest
         {

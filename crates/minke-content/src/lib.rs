@@ -32,7 +32,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,8 @@ use std::time::Duration;
 
 /// How long the beginning of a blob is kept that nobody goes on with.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How much is read at once.
+const COPY_BYTES: u64 = 256 << 10;
 /// What such a file's name ends with.
 const PARTIAL: &str = ".part";
 
@@ -184,8 +186,16 @@ impl ContentStore {
         expected: Option<&Digest>,
     ) -> Result<Blob> {
         let mut ingest = self.ingest(limit)?;
-        io::copy(reader, &mut ingest).context("cannot take in content")?;
-        ingest.commit(expected)
+        // Small pieces cost more than they carry: each is read, hashed, written and told of.
+        let mut buffer = vec![0; usize::try_from(limit.clamp(1, COPY_BYTES)).unwrap_or(1)];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return ingest.commit(expected),
+                Ok(read) => ingest.write_all(&buffer[..read]).context("cannot take in content")?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("cannot take in content"),
+            }
+        }
     }
 
     /// Ingests a document held in memory.
@@ -305,7 +315,6 @@ fn is_recent_partial(path: &Path) -> bool {
 mod tests {
     use super::*;
     use minke_model::ErrorKind;
-    use std::io::Write;
 
     fn store() -> (tempfile::TempDir, ContentStore) {
         let directory = tempfile::tempdir().unwrap();

@@ -316,3 +316,53 @@ fn leftovers_of_a_crash_are_dropped_at_open() {
         assert_eq!(std::fs::read_dir(test.data_root().join(empty)).unwrap().count(), 0, "{empty}");
     }
 }
+
+/// An archive whose large files are unpacked while it is read: layers, and what only looks like one by its size.
+fn large(layers: &[Vec<u8>], beside: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(beside.len() as u64);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, "notes", beside).unwrap();
+    let mut archive = builder.into_inner().unwrap();
+    archive.truncate(archive.len() - 1024); // its end; the other's entries follow
+    archive.extend(docker_archive(layers, &["large:1"]));
+    archive
+}
+
+/// A layer that can't be taken for a small file, of bytes that don't compress.
+fn large_layer(name: &str) -> Vec<u8> {
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (state >> 24) as u8 % 26)
+    });
+    tar_of(&[&format!("{name} ={}", noise.take(300_000).collect::<String>())])
+}
+
+#[test]
+fn large_files_are_unpacked_while_the_archive_is_read() {
+    let test = TestStore::new();
+    let layers = [large_layer("one"), large_layer("two"), large_layer("three")];
+    let (_, events) = load(&test, &large(&layers[..1], &[b'x'; 200_000]));
+    assert!(events.iter().any(|event| matches!(event, LoadEvent::Layer { .. })));
+    assert_eq!(directories(&test), 1, "the notes are no layer");
+    // What is here already is neither unpacked nor told again.
+    let (_, events) = load(&test, &large(&layers, b"short"));
+    let told = events.iter().filter(|event| matches!(event, LoadEvent::Layer { .. })).count();
+    assert_eq!((told, directories(&test)), (2, 3));
+    assert_eq!(std::fs::read_dir(test.data_root().join("staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_large_layer_that_cannot_be_unpacked_is_named_and_leaves_nothing() {
+    let test = TestStore::new();
+    let mut torn = large_layer("torn");
+    torn.truncate(torn.len() - 100_000);
+    let archive = docker_archive(&[large_layer("whole"), torn], &["large:1"]);
+    let error =
+        test.store.load(&mut &archive[..], &LoadOptions::default(), &mut |_| {}).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("cannot load layer 1"), "{error}");
+    test.store.settle().unwrap();
+    assert_eq!((directories(&test), test.store.images().len()), (0, 0));
+}

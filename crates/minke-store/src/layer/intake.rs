@@ -1,7 +1,7 @@
 //! How a layer comes in: its bytes are hashed, kept, decompressed, hashed again and unpacked in one pass.
 
 use super::room::Room;
-use super::{LayerInfo, Layers, missing};
+use super::{LayerInfo, Layers, missing, read};
 use crate::archive::compression::{Compression, decompress, sniff};
 use crate::layer::unpack::{Unpacked, unpack};
 use crate::record::LayerRecord;
@@ -10,9 +10,13 @@ use minke_content::Ingest;
 use minke_model::image::{Descriptor, media_type};
 use minke_model::{Context, Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// How much of an uncompressed archive is read at once.
+const PLAIN_BUFFER: usize = 64 << 10;
 
 /// A layer on its way in.
 pub struct UnpackRequest<'a> {
@@ -100,27 +104,33 @@ impl Layers {
         expected: Option<&Digest>,
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<LayerInfo> {
+        self.stage(reader, expected, progress)?.commit(blob, size)
+    }
+
+    /// Unpacks what `reader` gives, which need not be content yet: the layer is there once [`Staged::commit`] has said which it is.
+    pub(crate) fn stage(
+        &self,
+        reader: impl Read + Send,
+        expected: Option<&Digest>,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Staged<'_>> {
         let (compression, reader) = sniff(reader)?;
-        let staging = self.staging()?;
-        let result = self.unpack_into(&staging, compression, reader, expected, progress);
-        let (info, diff_id) = match result {
-            Ok(result) => result,
-            Err(error) => {
-                self.trash.take(&staging)?;
-                return Err(error);
-            }
+        let mut staged = Staged {
+            layers: self,
+            folder: Some(self.staging()?),
+            compression,
+            facts: LayerFacts { tar_size: 0, size: 0, opaque_root: false },
+            diff_id: None,
         };
-        let record = LayerRecord {
-            blob: Descriptor::new(layer_media_type(compression), blob.clone(), size),
-            compressed: None,
-            tar_size: info.tar_size,
-            size: info.size,
-            opaque_root: info.opaque_root,
-            staged: None,
-        };
-        let diff_id = diff_id.unwrap_or_else(|| blob.clone());
-        self.commit(&staging, &diff_id, record)?;
-        Ok(LayerInfo { blob: blob.clone(), size: self.size(&diff_id), diff_id })
+        let folder = staged.folder.as_deref().expect("it was made just now");
+        (staged.facts, staged.diff_id) = self.unpack_into(folder, compression, reader, expected, progress)?;
+        Ok(staged)
+    }
+
+    /// The digests of all layers that are here, and of the content that they came from.
+    pub(crate) fn known_digests(&self) -> HashSet<Digest> {
+        let records = read(&self.records);
+        records.iter().flat_map(|(diff_id, record)| [diff_id.clone(), record.blob.digest.clone()]).collect()
     }
 
     /// Unpacks a layer again from its blob, whose bytes are verified as they are read.
@@ -142,7 +152,11 @@ impl Layers {
         progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(LayerFacts, Option<Digest>)> {
         let counted = Counted { reader, read: 0, progress };
-        let tar = decompress(compression, Box::new(counted))?;
+        let tar = match compression {
+            // A header is 512 bytes: not each of them from the kernel.
+            Compression::None => Box::new(io::BufReader::with_capacity(PLAIN_BUFFER, counted)),
+            _ => decompress(compression, Box::new(counted))?,
+        };
         let hasher = (expected.is_some() || compression != Compression::None).then(Sha256::new);
         let mut tar =
             Hashed { reader: tar, hasher, read: 0, limit: self.limits.bytes, room: Room::of(staging) };
@@ -159,6 +173,45 @@ impl Layers {
         }
         fs::write(staging.join("meta"), meta.encode()).context("cannot write a layer's meta file")?;
         Ok((LayerFacts { tar_size: tar.read, size, opaque_root: meta.hides_contents(b"") }, diff_id))
+    }
+}
+
+/// A layer whose files are unpacked, and that nobody knows of; dropped, it is thrown away.
+pub(crate) struct Staged<'l> {
+    layers: &'l Layers,
+    folder: Option<PathBuf>,
+    compression: Compression,
+    facts: LayerFacts,
+    /// None where it is the digest of the content itself.
+    diff_id: Option<Digest>,
+}
+
+impl Staged<'_> {
+    /// Puts the layer in its place: it came from `blob`, which is content by now.
+    pub(crate) fn commit(mut self, blob: &Digest, size: u64) -> Result<LayerInfo> {
+        let record = LayerRecord {
+            blob: Descriptor::new(layer_media_type(self.compression), blob.clone(), size),
+            compressed: None,
+            tar_size: self.facts.tar_size,
+            size: self.facts.size,
+            opaque_root: self.facts.opaque_root,
+            staged: None,
+        };
+        let diff_id = self.diff_id.take().unwrap_or_else(|| blob.clone());
+        let folder = self.folder.as_deref().expect("a staged layer has its folder until it is committed");
+        self.layers.commit(folder, &diff_id, record)?;
+        self.folder = None;
+        Ok(LayerInfo { blob: blob.clone(), size: self.layers.size(&diff_id), diff_id })
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder
+            && let Err(error) = self.layers.trash.take(folder)
+        {
+            tracing::warn!(folder = %folder.display(), %error, "a layer that nobody needs stays until the next start");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! The files of an image archive: small ones in memory, others as content, links followed by name only
+//! The files of an image archive: small ones in memory, others as content (by [`super::ahead`]), links followed by name only
 //! within the archive. Nothing of the archive itself ever becomes a path on disk.
 
+use super::ahead::Intake;
 use crate::archive::compression::{decompress, sniff};
 use crate::archive::reader::{EntryKind, TarReader};
 use crate::layer::limits::Limits;
@@ -38,6 +39,7 @@ impl<'c> Files<'c> {
         reader: &mut (dyn Read + Send),
         content: &'c ContentStore,
         limits: &Limits,
+        large: &mut Intake<'_>,
     ) -> Result<Self> {
         let (compression, reader) = sniff(reader)?;
         let reader = decompress(compression, reader)?.take(limits.bytes);
@@ -59,9 +61,10 @@ impl<'c> Files<'c> {
                         let mut bytes = Vec::new();
                         tar.read_to_end(&mut bytes).context("cannot read the archive")?;
                         let digest = Digest::sha256(&Sha256::digest(&bytes));
+                        large.see_document(&bytes);
                         (Held::Memory(bytes), digest)
                     } else {
-                        let blob = content.ingest_reader(&mut tar, limits.bytes, None)?;
+                        let blob = large.take_in(&path, &mut tar)?;
                         (Held::Content(blob.digest.clone(), blob.size), blob.digest)
                     };
                     check_blob_name(&path, &digest)?;

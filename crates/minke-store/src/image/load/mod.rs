@@ -1,7 +1,8 @@
 //! `load`: images from a docker archive or an OCI layout, read as a stream.
-//! [`intake`] brings every file of the archive in, [`plan`] says which images they make, and here those
-//! images' layers are unpacked, several at once, and recorded.
+//! [`intake`] brings every file of the archive in, [`ahead`] unpacks what may be layers meanwhile, [`plan`] says which images
+//! they make, and here those images' other layers are unpacked, several at once, and all of it recorded.
 
+mod ahead;
 mod intake;
 mod plan;
 
@@ -10,6 +11,7 @@ use super::resolve::now;
 use crate::image::{ImageEvent, ImageEventKind};
 use crate::record::{ImageRecord, TagRecord};
 use crate::store::Store;
+use ahead::Ahead;
 use intake::Files;
 use minke_model::image::{Descriptor, media_type};
 use minke_model::{Digest, Error, Platform, Reference, Result};
@@ -77,11 +79,16 @@ impl Store {
         options: &LoadOptions,
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<Loaded> {
-        let files = Files::read(reader, &self.inner.content, &self.inner.limits)?;
+        let (content, limits) = (&self.inner.content, &self.inner.limits);
         let platform = options.platform.as_ref().unwrap_or(&self.inner.platform);
-        let planned = plan::plan_images(&files, platform, &self.inner.limits)?;
+        let (files, mut ahead) =
+            ahead::with_workers(&self.inner.layers, content, platform, limits, MAX_WORKERS, |large| {
+                Files::read(reader, content, limits, large)
+            })?;
+        let planned = plan::plan_images(&files, platform, limits)?;
         for image in &planned {
-            self.unpack_layers(image, progress)?;
+            self.tell_unpacked(image, &ahead, progress);
+            self.unpack_layers(image, &mut ahead, progress)?;
             self.inner.layers.complete_chain(&image.config.rootfs.diff_ids)?;
             if let Some(Err(error)) =
                 image.stored.iter().map(|bytes| self.inner.content.ingest_bytes(bytes)).find(Result::is_err)
@@ -94,8 +101,21 @@ impl Store {
         Ok(loaded)
     }
 
+    /// Tells of the layers that have been unpacked while the archive was read.
+    fn tell_unpacked(&self, image: &PlannedImage, ahead: &Ahead, progress: &mut dyn FnMut(LoadEvent)) {
+        let layers = image.config.rootfs.diff_ids.iter().zip(&image.layers);
+        for (diff_id, blob) in layers.filter(|(diff_id, _)| ahead.unpacked.contains(*diff_id)) {
+            progress(LoadEvent::Layer { diff_id: diff_id.clone(), current: blob.size, total: blob.size });
+        }
+    }
+
     /// Unpacks the layers of an image that are not here yet, on several threads; progress is told on this one.
-    fn unpack_layers(&self, image: &PlannedImage, progress: &mut dyn FnMut(LoadEvent)) -> Result<()> {
+    fn unpack_layers(
+        &self,
+        image: &PlannedImage,
+        ahead: &mut Ahead,
+        progress: &mut dyn FnMut(LoadEvent),
+    ) -> Result<()> {
         let mut seen = std::collections::HashSet::new();
         let wanted: VecDeque<(usize, Digest, Digest)> =
             (image.config.rootfs.diff_ids.iter().zip(&image.layers).enumerate())
@@ -104,6 +124,12 @@ impl Store {
                 })
                 .map(|(index, (diff_id, blob))| (index, diff_id.clone(), blob.digest.clone()))
                 .collect();
+        // What could not be unpacked once is not tried again.
+        for (index, _, blob) in &wanted {
+            if let Some(error) = ahead.failed.remove(blob) {
+                return Err(cannot_load(*index, error));
+            }
+        }
         let workers = wanted.len().min(MAX_WORKERS);
         let queue = Mutex::new(wanted);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
@@ -138,8 +164,7 @@ impl Store {
                 }
             };
             if let Err(error) = self.inner.layers.unpack_blob(&blob, Some(&diff_id), &mut tell) {
-                let kind = error.kind();
-                let error = Error::new(kind, format!("cannot load layer {index}")).with_source(error);
+                let error = cannot_load(index, error);
                 queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 return;
@@ -204,4 +229,8 @@ impl Store {
         messages.into_iter().map(LoadEvent::Stream).for_each(progress);
         Ok(loaded)
     }
+}
+
+fn cannot_load(index: usize, error: Error) -> Error {
+    Error::new(error.kind(), format!("cannot load layer {index}")).with_source(error)
 }
