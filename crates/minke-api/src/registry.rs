@@ -189,6 +189,8 @@ mod tests {
         // `{}` in both alphabets, with padding and without.
         assert!(AuthConfig::from_header("e30=").unwrap().is_anonymous());
         assert!(AuthConfig::from_header("e30").unwrap().is_anonymous());
+        // {"password":null}
+        assert!(AuthConfig::from_header("eyJwYXNzd29yZCI6bnVsbH0=").unwrap().is_anonymous());
         assert!(AuthConfig::from_header("!").is_err());
         assert!(AuthConfig::from_header("e30x").is_err());
     }

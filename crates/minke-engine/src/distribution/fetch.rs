@@ -111,7 +111,10 @@ impl Fetch {
 
     async fn receive(&self, parts: mpsc::Sender<Part>, from: u64) -> Result<()> {
         if from < self.blob.size || self.blob.size == 0 {
-            let mut stream = self.repository.layer(&self.blob, from).await?;
+            // A large one takes the connections that no other download needs just now.
+            let downloads = self.shared.distribution.downloads.clone();
+            let spare = Box::new(move || downloads.clone().try_acquire_owned().ok());
+            let mut stream = self.repository.layer_spread(&self.blob, from, spare).await?;
             while let Some(bytes) = stream.next().await? {
                 if parts.send(Part::Bytes(bytes)).await.is_err() {
                     return Ok(());

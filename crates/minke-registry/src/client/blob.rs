@@ -21,6 +21,14 @@ const MAX_URLS: usize = 8;
 /// Bytes that a connection has to bring for the failures before it to be forgotten.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
+/// A blob, and the place that has it.
+pub(super) struct Found {
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+    place: Place,
+}
+
 /// The bytes of a blob from an offset to its end. A connection that breaks, stalls or drips is replaced, and the rest asked for
 /// by a range; a registry that then begins anew is read past what is here already.
 ///
@@ -31,6 +39,8 @@ pub struct BlobStream {
     digest: Digest,
     size: u64,
     position: u64,
+    /// The end of what is asked for: the blob's, or that of a part.
+    until: u64,
     place: Place,
     body: Option<AnswerBody>,
     /// Bytes to be read past.
@@ -44,6 +54,30 @@ pub struct BlobStream {
 }
 
 impl BlobStream {
+    /// One that has asked for nothing yet, for `wanted` of the blob's bytes.
+    fn new(
+        repository: Repository,
+        digest: Digest,
+        size: u64,
+        wanted: std::ops::Range<u64>,
+        place: Place,
+    ) -> Self {
+        Self {
+            repository,
+            digest,
+            size,
+            position: wanted.start,
+            until: wanted.end,
+            place,
+            body: None,
+            skip: 0,
+            failures: 0,
+            foreign: None,
+            since: (wanted.start, Instant::now()),
+            hasher: None,
+        }
+    }
+
     pub(crate) async fn open(repository: Repository, digest: Digest, size: u64, from: u64) -> Result<Self> {
         if from > size {
             return Err(Error::new(
@@ -53,19 +87,7 @@ impl BlobStream {
         }
         let mut tour = repository.registry.tour(&repository.domain, true)?;
         let place = tour.place();
-        let mut stream = Self {
-            repository,
-            digest,
-            size,
-            position: from,
-            place,
-            body: None,
-            skip: 0,
-            failures: 0,
-            foreign: None,
-            since: (from, Instant::now()),
-            hasher: None,
-        };
+        let mut stream = Self::new(repository, digest, size, from..size, place);
         if from < size || size == 0 {
             stream.find(&mut tour).await?;
         }
@@ -85,17 +107,14 @@ impl BlobStream {
             |url: &Url| url.origin.secure || !place.base.origin.secure || settings.is_insecure(&url.origin);
         for url in layer.urls.iter().take(MAX_URLS).filter_map(|url| Url::parse(url)).filter(may) {
             let mut stream = Self {
-                repository: repository.clone(),
-                digest: layer.digest.clone(),
-                size: layer.size,
-                position: from,
-                place: place.clone(),
-                body: None,
-                skip: 0,
-                failures: 0,
                 foreign: Some(url),
-                since: (from, Instant::now()),
-                hasher: None,
+                ..Self::new(
+                    repository.clone(),
+                    layer.digest.clone(),
+                    layer.size,
+                    from..layer.size,
+                    place.clone(),
+                )
             };
             match stream.ask().await {
                 Ok(()) => return Ok(stream),
@@ -103,6 +122,49 @@ impl BlobStream {
             }
         }
         Err(refusal)
+    }
+
+    /// As [`Self::open`], of the part up to `until`, at the place where another stream has found the blob. A registry that takes no
+    /// notice of ranges sends all of the rest: [`Self::until`] says so. Asked once: who wants it again asks again.
+    pub(super) async fn open_part(found: &Found, from: u64, until: u64) -> Result<Self> {
+        let mut stream = Self::new(
+            found.repository.clone(),
+            found.digest.clone(),
+            found.size,
+            from..until,
+            found.place.clone(),
+        );
+        stream.ask().await?;
+        Ok(stream)
+    }
+
+    /// As [`Self::open`], of the part up to `until`, and where the blob was found.
+    pub(super) async fn open_first_part(
+        repository: Repository,
+        layer: &Descriptor,
+        from: u64,
+        until: u64,
+    ) -> Result<(Self, Found)> {
+        let mut tour = repository.registry.tour(&repository.domain, true)?;
+        let mut stream =
+            Self::new(repository.clone(), layer.digest.clone(), layer.size, from..until, tour.place());
+        stream.find(&mut tour).await?;
+        let (digest, size, place) = (layer.digest.clone(), layer.size, stream.place.clone());
+        Ok((stream, Found { repository, digest, size, place }))
+    }
+
+    /// Where what it brings ends.
+    pub(super) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// All of a part, without a second try.
+    pub(super) async fn collect(mut self) -> Result<Vec<Bytes>> {
+        let mut bytes = Vec::new();
+        while self.body.is_some() {
+            bytes.extend(self.read().await?);
+        }
+        Ok(bytes)
     }
 
     /// Checks the digest at the end; only for a stream from the beginning.
@@ -129,7 +191,7 @@ impl BlobStream {
     /// The registry can't be reached any more, or has another number of bytes. The stream may not be used after that.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            if self.position == self.size && self.body.is_none() {
+            if self.position == self.until && self.body.is_none() {
                 return self.end().map(|()| None);
             }
             let error = match self.body.as_mut() {
@@ -153,7 +215,7 @@ impl BlobStream {
         let body = self.body.as_mut().expect("there is a body");
         let Some(mut bytes) = body.next().await? else {
             self.body = None;
-            return match self.position == self.size {
+            return match self.position == self.until {
                 true => Ok(None),
                 false => Err(Error::new(ErrorKind::Network, "unexpected EOF")),
             };
@@ -167,11 +229,13 @@ impl BlobStream {
                 return Ok(None);
             }
         }
-        if bytes.len() as u64 > self.size - self.position {
-            return Err(Error::invalid(format!(
-                "blob {} is longer than its {} bytes",
-                self.digest, self.size
-            )));
+        if bytes.len() as u64 > self.until - self.position {
+            return Err(Error::invalid(match self.until == self.size {
+                true => format!("blob {} is longer than its {} bytes", self.digest, self.size),
+                false => {
+                    format!("blob {}: the registry sends more than the range that was asked for", self.digest)
+                }
+            }));
         }
         self.position += bytes.len() as u64;
         if let Some(hasher) = &mut self.hasher {
@@ -251,8 +315,9 @@ impl BlobStream {
         let url = self.place.url(&format!("{}/blobs/{}", self.repository.path, self.digest));
         let mut call = Call::new(Method::GET, url);
         call.headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        if self.position > 0 {
-            let range = format!("bytes={}-", self.position);
+        if self.position > 0 || self.until < self.size {
+            let last = if self.until < self.size { (self.until - 1).to_string() } else { String::new() };
+            let range = format!("bytes={}-{last}", self.position);
             call.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits"));
         }
         let answer = match &self.foreign {
@@ -273,8 +338,9 @@ impl BlobStream {
     }
 
     /// How many bytes of an answer are here already.
-    fn part(&self, answer: &Answer) -> Result<u64> {
-        let wrong = |what: &str| Error::invalid(format!("blob {}: {what}", self.digest));
+    fn part(&mut self, answer: &Answer) -> Result<u64> {
+        let digest = self.digest.clone();
+        let wrong = |what: &str| Error::invalid(format!("blob {digest}: {what}"));
         let (first, announced) = match answer.status {
             StatusCode::PARTIAL_CONTENT => {
                 let range = answer.header("content-range").ok_or_else(|| wrong("no Content-Range"))?;
@@ -284,7 +350,11 @@ impl BlobStream {
                 }
                 (first, whole)
             }
-            StatusCode::OK => (0, answer.body.announced()),
+            StatusCode::OK => {
+                // It takes no notice of ranges: all of it comes.
+                self.until = self.size;
+                (0, answer.body.announced())
+            }
             status => return Err(wrong(&format!("unexpected status {status}"))),
         };
         match announced {

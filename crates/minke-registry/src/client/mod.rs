@@ -3,7 +3,7 @@
 //! half a minute without one. Dropping a future ends what it does.
 //!
 //! ```text
-//!  Repository   manifest, blob, upload, tags ...     repository, blob, upload, list: what is asked, what an answer means
+//!  Repository   manifest, blob, upload, tags ...     repository, blob, spread, upload, list: what is asked, what an answer means
 //!      |  each place in turn: mirrors, then the registry; HTTPS, then HTTP where that is allowed     place
 //!  Session      again after 429, 5xx and broken connections     backoff
 //!      |  with the credential that the place asks for           auth, challenge, token
@@ -30,6 +30,7 @@ mod search;
 mod send;
 mod settings;
 mod source;
+mod spread;
 mod tls;
 mod transport;
 mod upload;
@@ -44,6 +45,7 @@ pub use repository::{Head, Manifest, MountAnswer, Registry, Repository, TagOrDig
 pub use search::Found;
 pub use settings::{Credentials, Insecure, Limits, Mirror, Proxies, Settings};
 pub use source::{Chunks, Open, UploadSource};
+pub use spread::{Spare, SpreadStream};
 pub use tls::AnyCertificate;
 #[cfg(any(test, feature = "server"))]
 pub(crate) use {url::decode, url::encode};

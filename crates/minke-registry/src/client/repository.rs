@@ -19,8 +19,9 @@ use super::place::{self, Place};
 use super::proxy;
 use super::send::{Call, Client, Payload};
 use super::settings::{Credentials, Settings};
+use super::spread::{Spare, SpreadStream};
 use super::url::{Origin, encode};
-use super::{BlobStream, Result};
+use super::{BlobStream, Limits, Result};
 use crate::hash::Hasher;
 
 /// The client of all registries: keeps connections and tokens. Cheap to clone; one per engine.
@@ -266,6 +267,21 @@ impl Repository {
     /// as with layers that may not be distributed. Nobody's credentials go there.
     pub async fn layer(&self, layer: &Descriptor, from: u64) -> Result<BlobStream> {
         BlobStream::open_layer(self.clone(), layer, from).await
+    }
+
+    /// The same, where it is large over several connections: one always, others as long as `spare` gives leave.
+    pub async fn layer_spread<P: Send + 'static>(
+        &self,
+        layer: &Descriptor,
+        from: u64,
+        spare: Spare<P>,
+    ) -> Result<SpreadStream<P>> {
+        SpreadStream::open(self.clone(), layer, from, spare).await
+    }
+
+    /// The bounds that it keeps to.
+    pub(crate) fn limits(&self) -> Limits {
+        self.registry.client.settings().limits.clone()
     }
 
     /// Stores a manifest, which must name what the registry has; gives its digest.

@@ -144,6 +144,12 @@ pub struct Limits {
     pub redirects: u32,
     /// The number of pages of a list.
     pub pages: u32,
+    /// From how many missing bytes on a blob may come by several connections.
+    pub spread_bytes: u64,
+    /// The length of a part that one of them brings ahead, held in memory until it is its turn.
+    pub part_bytes: u64,
+    /// How many parts may be ahead of what has been given out.
+    pub parts_ahead: usize,
     /// The length of a chunk of an upload whose source can't be read again.
     pub chunk_bytes: usize,
 }
@@ -162,6 +168,9 @@ impl Default for Limits {
             document_bytes: 1 << 20,
             redirects: 10,
             pages: 1000,
+            spread_bytes: 64 << 20,
+            part_bytes: 2 << 20,
+            parts_ahead: 3,
             chunk_bytes: 4 << 20,
         }
     }

@@ -3,15 +3,9 @@
 use std::time::{Duration, Instant};
 
 use minke_registry::client::{ErrorKind, Limits, Settings};
-use minke_registry::testing::{Fault, Stand};
+use minke_registry::testing::Fault;
 
-use crate::setup::{blob, noise, push, read, repository, repository_of, settings, tag};
-
-async fn stand_with(layer: usize) -> (Stand, minke_model::Digest) {
-    let stand = Stand::open().await;
-    let (_, digest) = push(&repository(&stand, "app"), "1", &noise(layer)).await;
-    (stand, digest)
-}
+use crate::setup::{blob, noise, read, repository, repository_of, settings, stand_with, tag};
 
 #[tokio::test]
 async fn a_blob_goes_on_where_the_connection_broke() {

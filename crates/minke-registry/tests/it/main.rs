@@ -6,4 +6,5 @@ mod pages;
 mod push;
 mod setup;
 mod simple;
+mod spread;
 mod transport;

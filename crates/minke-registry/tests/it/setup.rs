@@ -64,6 +64,13 @@ pub async fn push(repository: &Repository, name: &str, layer: &Bytes) -> (Digest
     (repository.put_manifest(&tag(name), kinds::OCI_MANIFEST, document).await.unwrap(), digest)
 }
 
+/// A registry with one image `app`, and its layer's digest.
+pub async fn stand_with(layer: usize) -> (Stand, Digest) {
+    let stand = Stand::open().await;
+    let (_, digest) = push(&repository(&stand, "app"), "1", &noise(layer)).await;
+    (stand, digest)
+}
+
 pub async fn read(mut stream: BlobStream) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     while let Some(part) = stream.next().await? {
