@@ -1,10 +1,12 @@
 //! A place like a host of its own: a network namespace, and a distribution's package laid over the machine's programs and settings;
 //! with neighbours, which are other hosts beside it. All of it ends with its value.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::{Output, peers, process, within};
@@ -28,6 +30,7 @@ exec cat >/dev/null";
 #[derive(Debug)]
 pub struct Place {
     holder: Child,
+    services: Mutex<Vec<Child>>,
 }
 
 impl Place {
@@ -37,7 +40,7 @@ impl Place {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--net", "--propagation", "private", "sh", "-c", LAY_OVER, "sh"]);
         command.arg(folder).arg(scratch.join("etc"));
-        Self { holder: hold(command) }
+        Self { holder: hold(command), services: Mutex::default() }
     }
 
     /// Returns the command that executes another one there.
@@ -66,6 +69,26 @@ impl Place {
         let output = self.run(line);
         assert_eq!(output.code, 0, "{line}\nstdout: {}\nstderr: {}", output.text(), output.stderr);
         output.text()
+    }
+
+    /// Starts a program there that goes on until it is stopped, or the place ends; what it says goes to `log`.
+    pub fn start(&self, line: &str, log: &Path) {
+        let inside = self.inside();
+        let log = File::options().create(true).append(true).open(log).expect("a log");
+        let mut command = Command::new(&inside[0]);
+        command.args(&inside[1..]).args(["sh", "-c", &format!("exec {line}")]).stdin(Stdio::null());
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}"));
+        self.services.lock().expect("nobody panics with it").push(child);
+    }
+
+    /// Asks the program that was started last to end, and waits for that.
+    pub fn stop_last(&self) {
+        let last = self.services.lock().expect("nobody panics with it").pop();
+        let mut child = last.expect("a program was started");
+        process::signal(child.id() as i32, process::Signal::TERM);
+        let _ = child.wait();
     }
 
     /// Makes a neighbour at the interface `name`, with the addresses of both sides.
@@ -105,6 +128,10 @@ fn release(holder: &mut Child) {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        for child in self.services.get_mut().into_iter().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         release(&mut self.holder);
     }
 }

@@ -63,13 +63,26 @@ impl Connection {
         if let Ok(own) = Self::connect(Path::new(OWN_SOCKET)) {
             return Ok(own);
         }
-        let mut bus = Self::connect(&bus_socket(std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok()))?;
-        bus.call(BUS, "Hello", "", Writer::default())?;
+        let mut bus = Self::bus()?;
         let mut rule = Writer::default();
         rule.text("type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'");
         bus.call(BUS, "AddMatch", "s", rule)?;
         bus.call(MANAGER, "Subscribe", "", Writer::default())?;
         Ok(bus)
+    }
+
+    /// Connects with the system's message bus.
+    pub fn bus() -> Result<Self, Failure> {
+        let mut bus = Self::connect(&bus_socket(std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok()))?;
+        bus.call(BUS, "Hello", "", Writer::default())?;
+        Ok(bus)
+    }
+
+    /// Whether somebody has this name on the bus.
+    pub fn is_there(&mut self, name: &str) -> Result<bool, Failure> {
+        let mut argument = Writer::default();
+        argument.text(name);
+        Ok(self.call(BUS, "NameHasOwner", "s", argument)?.body().number()? != 0)
     }
 
     fn connect(path: &Path) -> io::Result<Self> {

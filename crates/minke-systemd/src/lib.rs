@@ -1,10 +1,12 @@
 //! The host's service manager: its bus, the units of containers, and the word that a service is ready.
 //!
-//! Owns every message between minke and systemd. Synchronous and without a thread, since `minke oci` forks after it. Nothing
-//! here is called where nobody asked for systemd, but for one unit at the engine's start.
+//! Owns every message between minke and systemd, and those few to firewalld, which is on the same bus. Synchronous and without a
+//! thread, since `minke oci` forks after it. Nothing here is called where nobody asked for systemd, but for one unit at the
+//! engine's start, and where firewalld runs for the bridges of networks.
 //! After the D-Bus specification and systemd's own org.freedesktop.systemd1(5) and CGROUP_DELEGATION.
 
 mod bus;
+pub mod firewalld;
 mod message;
 mod notify;
 mod properties;

@@ -168,7 +168,7 @@ fn in_firewall(rig: &Rig, running: &[Value], found: &mut Vec<String>) {
     let names = Names::of(&rig.marks().exec_root);
     let there = in_network_of(rig.engine_pid(), || {
         let nft = Nft::open().expect("a socket");
-        let table = frame::packets(&names.table, None);
+        let table = frame::packets(&names.table, None, None);
         elements(&nft, &table, &frame::PUBLISHED4)
     });
     let mut leads: BTreeMap<(u8, u16), SocketAddr> = BTreeMap::new();

@@ -86,6 +86,7 @@ impl Shared {
                 let mut opened = Firewall::open(&self.ground.names, settings)?;
                 if options.publish_policy != "docker" {
                     opened.honour_ufw("/etc".into());
+                    opened.honour_firewalld();
                 }
                 let opened = Arc::new(Mutex::new(opened));
                 kept.firewall = Some(opened.clone());
@@ -103,9 +104,21 @@ impl Shared {
         }
         self.turn_forwarding_on(&forwarding);
         forget_connections(before.as_ref(), &wanted);
+        if before.is_none_or(|before| before.networks != wanted.networks) {
+            trust(&lock(&firewall).bridges_beside_firewalld());
+        }
         kept.last = Some(wanted);
         if kept.keeper.is_none() {
-            kept.keeper = Keeper::start(firewall, told)
+            let kept_so = firewall.clone();
+            let repaired = move |result| {
+                told(result);
+                let bridges = lock(&kept_so).bridges_beside_firewalld();
+                // It may be busy with what was heard of; what it does next is to be heard too.
+                if !bridges.is_empty() {
+                    std::thread::spawn(move || trust(&bridges));
+                }
+            };
+            kept.keeper = Keeper::start(firewall, repaired)
                 .inspect_err(|error| tracing::warn!(%error, "rules that others remove aren't put back"))
                 .ok();
         }
@@ -188,6 +201,16 @@ fn forget_connections(before: Option<&Wanted>, wanted: &Wanted) {
     }
     if let Err(error) = Connections::open().and_then(|connections| connections.forget(&which)) {
         tracing::warn!(%error, "connections to ports that came or went are not forgotten");
+    }
+}
+
+/// Lets firewalld know the bridges.
+fn trust(bridges: &[String]) {
+    if bridges.is_empty() {
+        return;
+    }
+    if let Err(error) = minke_systemd::firewalld::trust(bridges) {
+        tracing::warn!(%error, "firewalld knows nothing of containers' bridges, and may refuse what they send");
     }
 }
 

@@ -13,7 +13,7 @@
 use super::guard::Guard;
 use crate::link::ENGINES;
 use crate::nft::rule::{self, Part};
-use crate::nft::{Chain, Expression, Family, Hook, Leads, Place, Set, Table, Type, Verdict, number};
+use crate::nft::{Chain, Copied, Expression, Family, Hook, Leads, Place, Set, Table, Type, Verdict, number};
 
 /// The bit by which chains of others may know a packet that is let through.
 pub const ALLOWED_MARK: u32 = 0x0100_0000;
@@ -264,21 +264,25 @@ const CLOSED_MARK: u32 = 0x0200_0000;
 const STRAIGHT_MARK: u32 = 0x0400_0000;
 
 /// Where the host's own firewall is asked: who comes from outside to a published port.
-fn guard_chains(guard: &Guard) -> Vec<Chain> {
+fn guard_chains(guard: Option<&Guard>, firewalld: bool) -> Vec<Chain> {
     let mut rules = vec![
         line(&[&rule::goes_on(), &leave()]),
         line(&[&rule::comes_by("lo"), &leave()]),
         line(&[&rule::within(&[Part::In], BRIDGES.name), &leave()]),
         line(&[&rule::for_this_host(false), &leave()]),
     ];
-    for of in [&V4, &V6] {
-        let at = [of.destination, Part::Transport, Part::Port];
-        let port = [Part::Transport, Part::Port];
-        rules.push(line(&[&(of.this)(), &rule::known(&at, of.published_at), &go("guarded")]));
-        rules.push(line(&[&(of.this)(), &rule::known(&port, of.published), &go("guarded")]));
+    let asked = guard.map(|_| "guarded").into_iter().chain(firewalld.then_some(FIREWALLD));
+    for chain in asked {
+        for of in [&V4, &V6] {
+            let at = [of.destination, Part::Transport, Part::Port];
+            let port = [Part::Transport, Part::Port];
+            rules.push(line(&[&(of.this)(), &rule::known(&at, of.published_at), &jump(chain)]));
+            rules.push(line(&[&(of.this)(), &rule::known(&port, of.published), &jump(chain)]));
+        }
     }
-    let guarded = chain("guarded", super::guard::rules(guard, CLOSED_MARK));
-    vec![at("guard", "filter", Place::Prerouting, GUARD, rules), guarded]
+    let mut all = vec![at("guard", "filter", Place::Prerouting, GUARD, rules)];
+    all.extend(guard.map(|guard| chain("guarded", super::guard::rules(guard, CLOSED_MARK))));
+    all
 }
 
 /// Where its rules about what is routed are asked: who comes to a container, and what leaves one.
@@ -291,11 +295,17 @@ fn route_chains(guard: &Guard) -> Vec<Chain> {
     vec![chain("routed", routed), chain("straight", straight)]
 }
 
-/// The table for packets; with a guard where the host's own firewall is asked.
-pub fn packets(name: &str, guard: Option<&Guard>) -> Table {
+/// The copy of firewalld's chain for what comes to this host, and how the copies of others begin.
+pub const FIREWALLD: &str = "firewalld";
+
+/// The table for packets; with a guard where the host's own firewall is asked: ufw by its rules, firewalld by its own chains.
+pub fn packets(name: &str, guard: Option<&Guard>, firewalld: Option<&Copied>) -> Table {
     let mut table = unguarded(name, guard.is_some_and(|guard| !guard.routes.is_empty()));
+    if guard.is_some() || firewalld.is_some() {
+        table.chains.extend(guard_chains(guard, firewalld.is_some()));
+    }
+    table.copied = firewalld.cloned();
     let Some(guard) = guard else { return table };
-    table.chains.extend(guard_chains(guard));
     if !guard.routes.is_empty() {
         table.chains.extend(route_chains(guard));
     }
@@ -310,6 +320,7 @@ fn unguarded(name: &str, routes: bool) -> Table {
         family: Family::Inet,
         name: name.to_string(),
         sets: PACKET_SETS.to_vec(),
+        copied: None,
         chains: vec![
             at("direct", "filter", Place::Prerouting, DIRECT, direct(routes)),
             at(
@@ -534,6 +545,7 @@ pub fn frames(name: &str) -> Table {
         family: Family::Bridge,
         name: name.to_string(),
         sets: FRAME_SETS.to_vec(),
+        copied: None,
         chains: vec![
             at("forward", "filter", Place::Forward, FILTER, vec![both_closed]),
             chain("between", rules),

@@ -2,6 +2,7 @@
 //! what isn't its own; what stands in its tables and isn't wanted is removed.
 
 mod connections;
+mod firewalld;
 pub mod frame;
 mod guard;
 mod iptables;

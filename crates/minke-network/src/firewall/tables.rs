@@ -8,6 +8,7 @@ use minke_model::{Error, ErrorKind, Result};
 use minke_sys::Errno;
 use minke_sys::netlink::Refusal;
 
+use super::firewalld::{self, Firewalld};
 use super::frame;
 use super::guard::Guard;
 use super::iptables::Tools;
@@ -42,9 +43,14 @@ pub struct Firewall {
     tools: Option<Tools>,
     /// Where ufw's files are, if they are honoured.
     ufw: Option<PathBuf>,
-    /// What they say, and what the table was made with.
+    /// What they say.
     guard: Option<Guard>,
-    guarded: Option<Guard>,
+    /// Whether firewalld's own chains are asked about published ports.
+    asks_firewalld: bool,
+    /// What it says.
+    firewalld: Firewalld,
+    /// What the table was made with.
+    made_with: (Option<Guard>, Firewalld),
     /// For which families chains of others want packets marked, once they were asked.
     marked: Option<Families>,
     tables: [Kept; 2],
@@ -87,10 +93,12 @@ impl Firewall {
             tools,
             ufw: None,
             guard: None,
-            guarded: None,
+            asks_firewalld: false,
+            firewalld: Firewalld::default(),
+            made_with: Default::default(),
             marked: None,
             tables: [
-                Kept::new(frame::packets(&names.table, None), packet_elements, false),
+                Kept::new(frame::packets(&names.table, None, None), packet_elements, false),
                 Kept::new(frame::frames(&names.table), frame_elements, true),
             ],
             wanted: None,
@@ -110,7 +118,23 @@ impl Firewall {
         self.ufw = Some(etc);
     }
 
-    /// Returns what the host's own firewall says about published ports; none where it isn't there, is off, or isn't asked.
+    /// Honours firewalld: its zones decide about published ports too. They are read at first and again at each repair.
+    pub fn honour_firewalld(&mut self) {
+        self.asks_firewalld = true;
+    }
+
+    fn read_firewalld(&mut self) -> Result<()> {
+        self.firewalld = firewalld::read(&self.nft, self.asks_firewalld, &self.firewalld)?;
+        Ok(())
+    }
+
+    /// Returns the bridges that are to be known to firewalld: none where it doesn't run.
+    pub fn bridges_beside_firewalld(&self) -> Vec<String> {
+        let wanted = self.wanted.iter().filter(|_| self.firewalld.runs);
+        wanted.flat_map(|wanted| &wanted.networks).map(|network| network.bridge.clone()).collect()
+    }
+
+    /// Returns what ufw says about published ports; none where it isn't there, is off, or isn't asked.
     pub fn guard(&self) -> Option<&Guard> {
         self.guard.as_ref()
     }
@@ -131,6 +155,9 @@ impl Firewall {
     /// # Errors
     /// The kernel's; nothing was changed by then, and the next call compares with what is found.
     pub fn apply(&mut self, wanted: &Wanted) -> Result<()> {
+        if self.wanted.is_none() {
+            self.read_firewalld()?;
+        }
         let others = self.ask_others();
         let result = self.put(&self.actual(wanted));
         self.wanted = Some(wanted.clone());
@@ -147,12 +174,13 @@ impl Firewall {
         if let Some(etc) = &self.ufw {
             self.guard = ufw::read(etc);
         }
+        let read = self.read_firewalld();
         // Before tools are run, which take their time.
         let first = self.put(&self.actual(&wanted));
         self.marked = None;
         let others = self.ask_others();
         let changed = self.put(&self.actual(&wanted))?;
-        others.and(first).map(|first| first || changed)
+        read.and(others).and(first).map(|first| first || changed)
     }
 
     /// Removes the tables.
@@ -226,14 +254,17 @@ impl Firewall {
     }
 
     fn put(&mut self, wanted: &Wanted) -> Result<bool> {
-        if self.guard != self.guarded {
+        let mut changed = false;
+        if (&self.guard, &self.firewalld) != (&self.made_with.0, &self.made_with.1) {
             let [packets, _] = &mut self.tables;
-            packets.table = frame::packets(&packets.table.name, self.guard.as_ref());
+            let copied = self.firewalld.chains.as_ref();
+            packets.table = frame::packets(&packets.table.name, self.guard.as_ref(), copied);
             packets.comment = frame::comment(&packets.table);
             packets.there = None;
-            self.guarded.clone_from(&self.guard);
+            // That it runs matters also where nothing is written.
+            changed = self.firewalld.runs != self.made_with.1.runs;
+            self.made_with = (self.guard.clone(), self.firewalld.clone());
         }
-        let mut changed = false;
         for kept in &mut self.tables {
             changed |= put_table(&self.nft, kept, wanted)?;
         }

@@ -58,13 +58,21 @@ pub(super) fn put_nested(bytes: &mut Vec<u8>, kind: u16, write: impl FnOnce(&mut
     put(bytes, kind | NESTED, &inside);
 }
 
+/// The bits of an attribute's number that say what it is.
+pub(super) const KIND: u16 = 0x3fff;
+
 /// The attributes in a message, or in another.
-pub(crate) fn all(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn all(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    all_as_they_are(bytes).map(|(kind, value)| (kind & KIND, value))
+}
+
+/// The same, with the bits that say how each is written.
+pub(super) fn all_as_they_are(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.get(..HEADER)?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
         let value = bytes.get(HEADER..length)?;
-        let kind = u16::from_ne_bytes([head[2], head[3]]) & 0x3fff;
+        let kind = u16::from_ne_bytes([head[2], head[3]]);
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
     })

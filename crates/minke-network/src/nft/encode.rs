@@ -11,7 +11,7 @@ use super::attribute::{
     self, ELEMENT_TO, EXPRESSION_DATA, LOOKUP_FLAGS, LOOKUP_KEY, LOOKUP_SET, LOOKUP_VALUE, VALUE,
 };
 use super::expression::VERDICT;
-use super::{Chain, Data, Element, Expression, Family, Leads, Place, Rate, Set, Table, Type, Verdict};
+use super::{Chain, Copied, Data, Element, Expression, Family, Leads, Place, Rate, Set, Table, Type, Verdict};
 
 pub(super) const SUBSYSTEM: u16 = 10;
 const BEGIN: u16 = 0x10;
@@ -31,6 +31,11 @@ const SET_BY_PACKETS: u32 = 1 << 5;
 const SET_PARTS: u32 = 1 << 7;
 /// How many sources are counted at the same time.
 const COUNTED: u32 = 65_535;
+/// `NFTA_*_TABLE`, `NFTA_CHAIN_NAME`, `NFTA_RULE_CHAIN`, `NFTA_RULE_EXPRESSIONS`.
+const OF_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
 const DATA_VERDICT: u32 = 0xffff_ff00;
 const ACCEPT: u32 = 1;
 const DROP: u32 = 0;
@@ -76,6 +81,9 @@ pub(super) fn new_table(batch: &mut Batch, table: &Table, comment: &str) {
     for chain in &table.chains {
         new_chain(batch, table, chain);
     }
+    if let Some(copied) = &table.copied {
+        new_copies(batch, table, copied);
+    }
     for chain in &table.chains {
         for rule in &chain.rules {
             batch.push(NEW_RULE, CREATE | APPEND, |bytes| {
@@ -87,6 +95,39 @@ pub(super) fn new_table(batch: &mut Batch, table: &Table, comment: &str) {
                     list = encode(list, expression);
                 }
             });
+        }
+    }
+}
+
+/// Makes what is copied from somebody else.
+fn new_copies(batch: &mut Batch, table: &Table, copied: &Copied) {
+    let header = header(table.family);
+    let name = [table.name.as_bytes(), &[0]].concat();
+    let mut push = |kind, flags, attributes: &[u8]| {
+        batch.push(kind, flags, |bytes| {
+            bytes.extend(header.as_slice());
+            attribute::put(bytes, OF_TABLE, &name);
+            bytes.extend(attributes);
+        });
+    };
+    for (id, set) in copied.sets.iter().enumerate() {
+        let [made, filled] = set.messages((table.sets.len() + id) as u32 + 1);
+        made.iter().for_each(|set| push(NEW_SET, CREATE, set));
+        filled.iter().for_each(|elements| push(NEW_ELEMENT, CREATE, elements));
+    }
+    let chain_name = |kind, chain: &str| {
+        let mut bytes = Vec::new();
+        attribute::put(&mut bytes, kind, &[chain.as_bytes(), &[0]].concat());
+        bytes
+    };
+    for chain in copied.chains.keys() {
+        push(NEW_CHAIN, CREATE, &chain_name(CHAIN_NAME, chain));
+    }
+    for (chain, rules) in &copied.chains {
+        for rule in rules {
+            let mut bytes = chain_name(RULE_CHAIN, chain);
+            attribute::put_nested(&mut bytes, RULE_EXPRESSIONS, |list| list.extend(&rule.expressions));
+            push(NEW_RULE, CREATE | APPEND, &bytes);
         }
     }
 }

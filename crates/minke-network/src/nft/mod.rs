@@ -2,11 +2,13 @@
 //! read. It knows how a rule is said, not which ones there are: that is `firewall`'s and netd's.
 
 pub(crate) mod attribute;
+mod copy;
 mod encode;
 mod expression;
 mod read;
 mod socket;
 
+pub use copy::Copied;
 pub use expression::{Expression, Rate, Verdict, rule};
 pub use socket::{Changed, Changes, Nft};
 
@@ -150,6 +152,8 @@ pub struct Table {
     pub sets: Vec<Set>,
     /// Its chains.
     pub chains: Vec<Chain>,
+    /// Chains and sets of somebody else's that are copied into it.
+    pub copied: Option<Copied>,
 }
 
 /// An element of a set or map, as the kernel has it.

@@ -46,7 +46,18 @@ pub(super) fn uses(table: &Table) -> Vec<(String, u32)> {
         let jumps: usize = table.chains.iter().map(|other| leads_to(chain.name, other)).sum();
         (chain.rules.len() + jumps) as u32
     };
-    table.chains.iter().map(|chain| (chain.name.to_string(), count(chain))).collect()
+    let mut all: Vec<_> = table.chains.iter().map(|chain| (chain.name.to_string(), count(chain))).collect();
+    let copied = table.copied.as_ref().map(|copied| &copied.chains).into_iter().flatten();
+    for (name, rules) in copied {
+        let lead = |rules: &[super::copy::CopiedRule]| {
+            rules.iter().filter(|rule| rule.leads.as_ref() == Some(name)).count()
+        };
+        let others = table.copied.iter().flat_map(|copied| copied.chains.values());
+        let jumps: usize = others.map(|rules| lead(rules)).sum();
+        let ours: usize = table.chains.iter().map(|other| leads_to(name, other)).sum();
+        all.push((name.clone(), (rules.len() + jumps + ours) as u32));
+    }
+    all
 }
 
 /// The elements of one message; `chains` are the names that verdicts of ours lead to.

@@ -58,7 +58,7 @@ impl Changes {
 
 /// A socket for nftables of the network namespace in which it was opened.
 #[derive(Debug)]
-pub struct Nft(Socket);
+pub struct Nft(pub(super) Socket);
 
 impl Nft {
     /// Opens one in the calling thread's network namespace.
