@@ -15,7 +15,7 @@ use super::iptables::Tools;
 use super::ufw;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
-use crate::nft::{Changes, Data, Nft, Table};
+use crate::nft::{Changes, Copied, Data, Nft, Table};
 
 /// How the firewall is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Firewall {
     asks_firewalld: bool,
     /// What it says.
     firewalld: Firewalld,
+    /// Why its chains can't be copied, until that is told.
+    closed_by: Option<Error>,
     /// What the table was made with.
     made_with: (Option<Guard>, Firewalld),
     /// For which families chains of others want packets marked, once they were asked.
@@ -95,6 +97,7 @@ impl Firewall {
             guard: None,
             asks_firewalld: false,
             firewalld: Firewalld::default(),
+            closed_by: None,
             made_with: Default::default(),
             marked: None,
             tables: [
@@ -180,6 +183,9 @@ impl Firewall {
         self.marked = None;
         let others = self.ask_others();
         let changed = self.put(&self.actual(&wanted))?;
+        if let Some(error) = self.closed_by.take() {
+            return Err(error);
+        }
         read.and(others).and(first).map(|first| first || changed)
     }
 
@@ -254,6 +260,18 @@ impl Firewall {
     }
 
     fn put(&mut self, wanted: &Wanted) -> Result<bool> {
+        match self.put_all(wanted) {
+            // What can't be copied lets nobody in.
+            Err(error) if self.firewalld.chains.is_some() => {
+                self.firewalld.chains = Some(Copied::closed(frame::FIREWALLD));
+                self.closed_by = Some(error);
+                self.put_all(wanted)
+            }
+            other => other,
+        }
+    }
+
+    fn put_all(&mut self, wanted: &Wanted) -> Result<bool> {
         let mut changed = false;
         if (&self.guard, &self.firewalld) != (&self.made_with.0, &self.made_with.1) {
             let [packets, _] = &mut self.tables;

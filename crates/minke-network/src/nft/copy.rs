@@ -68,6 +68,16 @@ pub struct CopiedSet {
     elements: Vec<u8>,
 }
 
+impl Copied {
+    /// What lets nobody in, in place of a chain that can't be copied.
+    pub fn closed(name: &str) -> Self {
+        let mut expressions = Vec::new();
+        put_expression(&mut expressions, "immediate", &verdict(&0u32.to_be_bytes(), None));
+        let drop = CopiedRule { leads: None, sets: BTreeSet::new(), expressions };
+        Self { chains: [(name.to_owned(), vec![drop])].into(), sets: Vec::new() }
+    }
+}
+
 impl Nft {
     /// Copies a chain of somebody's table and those that it leads to, the first one as `prefix`, the others with it before their
     /// names. None where there is no such table, or no rule in the chain.
@@ -217,12 +227,7 @@ fn rule(body: &[u8], table: &str, names: &Names<'_>) -> Option<(String, Option<C
 fn expression(one: &[u8], names: &Names<'_>, rule: &mut CopiedRule) -> Option<()> {
     let name = text(one, EXPRESSION_NAME);
     let data = get(one, EXPRESSION_DATA).unwrap_or_default();
-    let mut put = |name: &str, data: &[u8]| {
-        attribute::put_nested(&mut rule.expressions, LIST_ELEMENT, |bytes| {
-            attribute::put(bytes, EXPRESSION_NAME, &[name.as_bytes(), &[0]].concat());
-            attribute::put_nested(bytes, EXPRESSION_DATA, |bytes| bytes.extend(data));
-        });
-    };
+    let mut put = |name: &str, data: &[u8]| put_expression(&mut rule.expressions, name, data);
     match name.as_str() {
         same if SAME.contains(&same) => put(same, data),
         aside if ASIDE.contains(&aside) => {}
@@ -253,6 +258,13 @@ fn expression(one: &[u8], names: &Names<'_>, rule: &mut CopiedRule) -> Option<()
         _ => return None,
     }
     Some(())
+}
+
+fn put_expression(list: &mut Vec<u8>, name: &str, data: &[u8]) {
+    attribute::put_nested(list, LIST_ELEMENT, |bytes| {
+        attribute::put(bytes, EXPRESSION_NAME, &[name.as_bytes(), &[0]].concat());
+        attribute::put_nested(bytes, EXPRESSION_DATA, |bytes| bytes.extend(data));
+    });
 }
 
 fn verdict(code: &[u8], chain: Option<&str>) -> Vec<u8> {
@@ -300,13 +312,6 @@ mod tests {
     use super::*;
 
     const NAMES: Names<'static> = Names { entry: "filter_INPUT", prefix: "fw" };
-
-    fn put_expression(list: &mut Vec<u8>, name: &str, data: &[u8]) {
-        attribute::put_nested(list, LIST_ELEMENT, |bytes| {
-            attribute::put(bytes, EXPRESSION_NAME, format!("{name}\0").as_bytes());
-            attribute::put_nested(bytes, EXPRESSION_DATA, |bytes| bytes.extend(data));
-        });
-    }
 
     fn told(chain: &str, expressions: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = Vec::new();
