@@ -7,7 +7,8 @@ use crate::bus::{Connection, Failure};
 use crate::message::Writer;
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
-const ZONES: (&str, &str, &str) = (NAME, "/org/fedoraproject/FirewallD1", "org.fedoraproject.FirewallD1.zone");
+const ZONES: (&str, &str, &str) =
+    (NAME, "/org/fedoraproject/FirewallD1", "org.fedoraproject.FirewallD1.zone");
 const ZONE: &str = "trusted";
 
 /// Puts interfaces into the trusted zone, unless they are there. Nothing is started, and nothing kept on disk.

@@ -10,7 +10,7 @@ use minke_e2e::{Client, Neighbour, Place, Rig, within};
 use crate::ufw::serve;
 
 const BUS: &str = "<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen>\
-    <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow own=\"*\"/></policy></busconfig>";
+    <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/></policy></busconfig>";
 
 struct Beside<'a> {
     rig: &'a Rig,
@@ -32,7 +32,9 @@ fn beside_firewalld(flags: &[&str], body: impl Fn(&Beside<'_>)) {
     std::fs::write(&bus, BUS).expect("the scratch folder takes a file");
     host.ok("mkdir -p /run/dbus /run/firewalld");
     host.start(&format!("dbus-daemon --nofork --config-file={}", bus.display()), &log);
-    within(10, "the bus is there", || (host.run("test -S /run/dbus/system_bus_socket").code == 0).then_some(()));
+    within(10, "the bus is there", || {
+        (host.run("test -S /run/dbus/system_bus_socket").code == 0).then_some(())
+    });
     start(&host, &log);
     let inside = host.inside();
     let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
@@ -58,7 +60,12 @@ fn a_published_port_is_reached_by_whom_the_zone_lets_in() {
             ("--add-port=8080/tcp", true, false, true),
             ("--remove-port=8080/tcp", false, false, false),
             ("--permanent --add-service=http", false, false, false),
-            ("--add-rich-rule='rule family=ipv4 source address=192.0.2.0/24 port port=8080 protocol=tcp accept'", true, false, false),
+            (
+                "--add-rich-rule='rule family=ipv4 source address=192.0.2.0/24 port port=8080 protocol=tcp accept'",
+                true,
+                false,
+                false,
+            ),
             ("--reload", false, true, false),
             ("--zone=trusted --change-interface=side", false, true, true),
             ("--add-rich-rule='rule family=ipv4 source address=192.0.2.9 drop'", false, false, true),

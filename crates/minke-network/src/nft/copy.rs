@@ -36,8 +36,20 @@ const ELEMENTS: u16 = 3;
 /// Key, value, flags and the last key of a range.
 const ELEMENT_PARTS: [u16; 4] = [1, 2, 3, 10];
 /// Expressions that are taken over as they are.
-const SAME: [&str; 12] =
-    ["meta", "payload", "cmp", "bitwise", "byteorder", "ct", "fib", "range", "exthdr", "socket", "limit", "hash"];
+const SAME: [&str; 12] = [
+    "meta",
+    "payload",
+    "cmp",
+    "bitwise",
+    "byteorder",
+    "ct",
+    "fib",
+    "range",
+    "exthdr",
+    "socket",
+    "limit",
+    "hash",
+];
 /// Expressions that decide nothing.
 const ASIDE: [&str; 5] = ["counter", "log", "notrack", "objref", "last"];
 
@@ -93,11 +105,16 @@ impl Nft {
         let names = Names { entry, prefix };
         let all = RefCell::new(BTreeMap::<String, Vec<CopiedRule>>::new());
         let request = request(family, &[(TABLE, table)]);
-        let told = self.0.dump(GET_RULE, &request, || all.borrow_mut().clear(), |message| {
-            if let Some((chain, rule)) = rule(body(message.payload), table, &names) {
-                all.borrow_mut().entry(chain).or_default().extend(rule);
-            }
-        });
+        let told = self.0.dump(
+            GET_RULE,
+            &request,
+            || all.borrow_mut().clear(),
+            |message| {
+                if let Some((chain, rule)) = rule(body(message.payload), table, &names) {
+                    all.borrow_mut().entry(chain).or_default().extend(rule);
+                }
+            },
+        );
         match told {
             Err(refusal) if refusal.errno == Errno::NOENT => return Ok(None),
             other => other?,
@@ -119,18 +136,28 @@ impl Nft {
     ) -> Result<Option<CopiedSet>, Refusal> {
         let found = RefCell::new(None);
         let in_table = request(family, &[(TABLE, table)]);
-        self.0.dump(GET_SET, &in_table, || drop(found.take()), |message| {
-            let body = body(message.payload);
-            if text(body, TABLE) == table && text(body, SET_NAME) == name {
-                found.replace(Some(set(body)));
-            }
-        })?;
+        self.0.dump(
+            GET_SET,
+            &in_table,
+            || drop(found.take()),
+            |message| {
+                let body = body(message.payload);
+                if text(body, TABLE) == table && text(body, SET_NAME) == name {
+                    found.replace(Some(set(body)));
+                }
+            },
+        )?;
         let Some(attributes) = found.into_inner() else { return Ok(None) };
         let elements = RefCell::new(Vec::new());
         let of_set = request(family, &[(TABLE, table), (SET_NAME, name)]);
-        self.0.dump(GET_ELEMENT, &of_set, || elements.borrow_mut().clear(), |message| {
-            elements.borrow_mut().extend(copy_elements(body(message.payload)));
-        })?;
+        self.0.dump(
+            GET_ELEMENT,
+            &of_set,
+            || elements.borrow_mut().clear(),
+            |message| {
+                elements.borrow_mut().extend(copy_elements(body(message.payload)));
+            },
+        )?;
         Ok(Some(CopiedSet { name: format!("{prefix}_{name}"), attributes, elements: elements.into_inner() }))
     }
 }
@@ -245,7 +272,9 @@ fn expression(one: &[u8], names: &Names<'_>, rule: &mut CopiedRule) -> Option<()
             let set = text(data, LOOKUP_SET);
             let mut copy = Vec::new();
             attribute::put(&mut copy, LOOKUP_SET, format!("{}_{set}\0", names.prefix).as_bytes());
-            for (kind, value) in attribute::all(data).filter(|(kind, _)| ![LOOKUP_SET, LOOKUP_ID].contains(kind)) {
+            for (kind, value) in
+                attribute::all(data).filter(|(kind, _)| ![LOOKUP_SET, LOOKUP_ID].contains(kind))
+            {
                 // What leads to verdicts would lead to chains of theirs.
                 if kind == attribute::LOOKUP_VALUE {
                     return None;

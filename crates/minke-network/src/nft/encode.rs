@@ -11,7 +11,9 @@ use super::attribute::{
     self, ELEMENT_TO, EXPRESSION_DATA, LOOKUP_FLAGS, LOOKUP_KEY, LOOKUP_SET, LOOKUP_VALUE, VALUE,
 };
 use super::expression::VERDICT;
-use super::{Chain, Copied, Data, Element, Expression, Family, Leads, Place, Rate, Set, Table, Type, Verdict};
+use super::{
+    Chain, Copied, Data, Element, Expression, Family, Leads, Place, Rate, Set, Table, Type, Verdict,
+};
 
 pub(super) const SUBSYSTEM: u16 = 10;
 const BEGIN: u16 = 0x10;
