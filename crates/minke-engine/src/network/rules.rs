@@ -82,9 +82,11 @@ impl Shared {
         let firewall = match &kept.firewall {
             Some(firewall) => firewall.clone(),
             None => {
-                let settings = Settings { ipv4: options.iptables, ipv6: options.ip6tables, iptables: true };
+                let chains = options.firewall_backend == "iptables";
+                let settings =
+                    Settings { ipv4: options.iptables, ipv6: options.ip6tables, iptables: true, chains };
                 let mut opened = Firewall::open(&self.ground.names, settings)?;
-                if options.publish_policy != "docker" {
+                if options.publish_policy != "docker" && !chains {
                     opened.honour_ufw("/etc".into());
                     opened.honour_firewalld();
                 }

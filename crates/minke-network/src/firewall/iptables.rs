@@ -14,7 +14,8 @@ use super::frame::ALLOWED_MARK;
 use super::wanted::Families;
 use crate::link::within;
 
-const USERS: &str = "DOCKER-USER";
+/// The chain of people's scripts.
+pub(super) const USERS: &str = "DOCKER-USER";
 
 /// The tools of the host, and the network namespace whose chains they are to change.
 #[derive(Debug)]
@@ -50,21 +51,25 @@ impl Tools {
         Ok(Self { namespace: namespace.into(), tools })
     }
 
-    /// Brings the chains in order; returns for which families packets are to be marked.
-    pub(super) fn ensure(&self) -> Result<Families> {
+    /// Brings the chains in order; returns for which families packets are to be marked, and whether `chain` is among what is found.
+    pub(super) fn ensure(&self, chain: &str) -> Result<(Families, bool)> {
         if self.tools.is_empty() {
-            return Ok(Families::default());
+            return Ok(<_>::default());
         }
+        let made = format!("-N {chain}");
         within(self.namespace.as_fd(), || {
             let mut marked = Families::default();
+            let mut found = false;
             for tool in &self.tools {
-                let steps = plan(&tool.run(&["-S"])?);
+                let listing = tool.run(&["-S"])?;
+                found |= listing.lines().any(|line| line == made);
+                let steps = plan(&listing);
                 for step in &steps.steps {
                     tool.run(&step.iter().map(String::as_str).collect::<Vec<_>>())?;
                 }
                 if tool.v6 { marked.v6 |= steps.marked } else { marked.v4 |= steps.marked }
             }
-            Ok(marked)
+            Ok((marked, found))
         })?
     }
 }
@@ -85,7 +90,8 @@ impl Tool {
     }
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+/// Looks for a program of the host.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)

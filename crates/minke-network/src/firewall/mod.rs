@@ -1,12 +1,14 @@
 //! The firewall of an engine: tables of its own, a fixed frame with sets, and the elements of what is wanted. It never touches
 //! what isn't its own; what stands in its tables and isn't wanted is removed.
 
+mod chains;
 mod connections;
 mod firewalld;
 pub mod frame;
 mod guard;
 mod iptables;
 mod keep;
+mod restore;
 mod tables;
 mod ufw;
 mod wanted;

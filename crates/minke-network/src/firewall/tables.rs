@@ -8,10 +8,12 @@ use minke_model::{Error, ErrorKind, Result};
 use minke_sys::Errno;
 use minke_sys::netlink::Refusal;
 
+use super::chains;
 use super::firewalld::{self, Firewalld};
 use super::frame;
 use super::guard::Guard;
 use super::iptables::Tools;
+use super::restore::Chains;
 use super::ufw;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
@@ -27,11 +29,13 @@ pub struct Settings {
     /// Whether the chains of iptables are kept in order where the host has its tools: `DOCKER-USER`, and a rule for what they
     /// would drop.
     pub iptables: bool,
+    /// Whether packets are filtered and translated by chains of iptables instead of a table of our own (`firewall-backend`).
+    pub chains: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ipv4: true, ipv6: true, iptables: false }
+        Self { ipv4: true, ipv6: true, iptables: false, chains: false }
     }
 }
 
@@ -41,6 +45,9 @@ pub struct Firewall {
     nft: Nft,
     settings: Settings,
     tools: Option<Tools>,
+    chains: Option<Chains>,
+    /// What another backend may have left was looked for.
+    swept: bool,
     /// Where ufw's files are, if they are honoured.
     ufw: Option<PathBuf>,
     /// What they say.
@@ -88,11 +95,15 @@ impl Firewall {
     pub fn open(names: &Names, settings: Settings) -> Result<Self> {
         let nft = Nft::open().context("failed to open a socket for the packet filter")?;
         let families = Families { v4: settings.ipv4, v6: settings.ipv6 };
-        let tools = settings.iptables.then(|| Tools::find(families)).transpose()?;
+        let tools = (settings.iptables && !settings.chains).then(|| Tools::find(families)).transpose()?;
+        let with_chains = settings.iptables || settings.chains;
+        let chains = with_chains.then(|| Chains::find(&names.table, families)).transpose()?;
         Ok(Self {
             nft,
             settings,
             tools,
+            chains,
+            swept: false,
             ufw: None,
             guard: None,
             asks_firewalld: false,
@@ -174,6 +185,7 @@ impl Firewall {
     pub fn repair(&mut self) -> Result<bool> {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
+        self.chains.iter_mut().for_each(Chains::look_again);
         if let Some(etc) = &self.ufw {
             self.guard = ufw::read(etc);
         }
@@ -196,20 +208,12 @@ impl Firewall {
     pub fn remove_all(&mut self) -> Result<()> {
         self.wanted = None;
         for kept in &mut self.tables {
-            kept.there = None;
-            let (family, name) = (kept.table.family, &kept.table.name);
-            let found = match self.nft.comment(family, name) {
-                Err(refusal) if is_lacking(&refusal) => continue,
-                other => other.with_context(|| format!("failed to read the firewall's table {name}"))?,
-            };
-            if found.is_some() {
-                let mut changes = Changes::default();
-                changes.delete_table(family, name);
-                let removed = self.nft.commit(changes);
-                removed.with_context(|| format!("failed to remove the firewall's table {name}"))?;
-            }
+            remove_table(&self.nft, kept)?;
         }
-        Ok(())
+        match &mut self.chains {
+            Some(chains) if self.settings.chains => chains.remove(),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the tables' frames, for a reader who wants to know what stands there.
@@ -225,10 +229,15 @@ impl Firewall {
     /// Brings the chains of others in order, once, and notes what they want. What fails there doesn't keep ours from being set up.
     fn ask_others(&mut self) -> Result<()> {
         if let (Some(tools), None) = (&self.tools, self.marked) {
-            let asked = tools.ensure();
+            let asked = tools.ensure(&chains::forward_chain(&self.tables[0].table.name));
             // Marked in doubt: it does no harm.
-            self.marked = Some(*asked.as_ref().unwrap_or(&Families { v4: true, v6: true }));
+            let in_doubt = (Families { v4: true, v6: true }, false);
+            let (marked, left) = *asked.as_ref().unwrap_or(&in_doubt);
+            self.marked = Some(marked);
             asked?;
+            if let Some(chains) = self.chains.as_mut().filter(|_| left) {
+                chains.remove()?;
+            }
         }
         Ok(())
     }
@@ -283,11 +292,35 @@ impl Firewall {
             changed = self.firewalld.runs != self.made_with.1.runs;
             self.made_with = (self.guard.clone(), self.firewalld.clone());
         }
-        for kept in &mut self.tables {
-            changed |= put_table(&self.nft, kept, wanted)?;
-        }
+        let [packets, frames] = &mut self.tables;
+        changed |= match &mut self.chains {
+            Some(chains) if self.settings.chains => {
+                if !std::mem::replace(&mut self.swept, true) {
+                    remove_table(&self.nft, packets)?;
+                }
+                chains.put(wanted)?
+            }
+            _ => put_table(&self.nft, packets, wanted)?,
+        };
+        changed |= put_table(&self.nft, frames, wanted)?;
         Ok(changed)
     }
+}
+
+fn remove_table(nft: &Nft, kept: &mut Kept) -> Result<()> {
+    kept.there = None;
+    let (family, name) = (kept.table.family, &kept.table.name);
+    let found = match nft.comment(family, name) {
+        Err(refusal) if is_lacking(&refusal) => return Ok(()),
+        other => other.with_context(|| format!("failed to read the firewall's table {name}"))?,
+    };
+    if found.is_some() {
+        let mut changes = Changes::default();
+        changes.delete_table(family, name);
+        let removed = nft.commit(changes);
+        removed.with_context(|| format!("failed to remove the firewall's table {name}"))?;
+    }
+    Ok(())
 }
 
 fn put_table(nft: &Nft, kept: &mut Kept, wanted: &Wanted) -> Result<bool> {
