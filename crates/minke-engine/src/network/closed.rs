@@ -16,7 +16,8 @@ impl Shared {
     pub fn closed_ports(&self, config: &ContainerConfig, host: &HostConfig) -> Option<String> {
         let options = &self.networks.options;
         let mode = self.networks.name_of_mode(&host.network_mode)?;
-        if matches!(mode, "host" | "none") || options.publish_policy == "docker" {
+        let unasked = options.publish_policy == "docker" || options.firewall_backend == "iptables";
+        if matches!(mode, "host" | "none") || unasked {
             return None;
         }
         let wanted = publish::wanted(config, host).ok().filter(|wanted| !wanted.is_empty())?;

@@ -147,6 +147,7 @@ mod tests {
             mode4: minke_network::options::GatewayMode::Nat,
             mode6: minke_network::options::GatewayMode::Nat,
             trusted: Vec::new(),
+            direct: false,
         };
         let mut options = NetworkOptions::default();
         let found = wish(&options, std::slice::from_ref(&network));

@@ -171,7 +171,8 @@ impl Shared {
         let made = state.known.values().filter(|held| self.ground.is_made(&held.network.id));
         let mut wanted = Wanted::default();
         for held in made {
-            let Some(rules) = NetworkRules::of(&held.network)? else { continue };
+            let Some(mut rules) = NetworkRules::of(&held.network)? else { continue };
+            rules.direct = self.networks.options.allow_direct_routing && !rules.internal;
             let open = rules.icc;
             for member in held.endpoints.values() {
                 let endpoint = &member.endpoint;

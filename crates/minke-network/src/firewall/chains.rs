@@ -106,10 +106,9 @@ const NEIGHBOURS: [u8; 4] = [133, 134, 135, 136];
 impl Of<'_> {
     fn nets(&self) -> impl Iterator<Item = (&NetworkRules, IpNet)> {
         let mine = |net: &IpNet| net.addr().is_ipv6() == self.v6;
-        self.wanted
-            .networks
-            .iter()
-            .flat_map(move |network| network.subnets.iter().copied().filter(mine).map(move |net| (network, net)))
+        self.wanted.networks.iter().flat_map(move |network| {
+            network.subnets.iter().copied().filter(mine).map(move |net| (network, net))
+        })
     }
 
     fn mode(&self, network: &NetworkRules) -> GatewayMode {
@@ -138,7 +137,7 @@ impl Of<'_> {
         for (network, net) in self.nets() {
             rules.push(format!("-d {net} -i {} -j RETURN", network.bridge));
             let routed = matches!(self.mode(network), GatewayMode::NatUnprotected | GatewayMode::Routed);
-            if routed && !network.internal {
+            if (routed || network.direct) && !network.internal {
                 rules.push(format!("-d {net} -j RETURN"));
             }
             rules.extend(network.trusted.iter().map(|name| format!("-d {net} -i {name} -j RETURN")));
@@ -179,11 +178,8 @@ impl Of<'_> {
             if !network.masquerade || !translated || network.internal {
                 continue;
             }
-            let source = if self.v6 {
-                network.source6.map(IpAddr::V6)
-            } else {
-                network.source4.map(IpAddr::V4)
-            };
+            let source =
+                if self.v6 { network.source6.map(IpAddr::V6) } else { network.source4.map(IpAddr::V4) };
             rules.push(match source {
                 Some(source) => format!("-s {net} -j SNAT --to-source {source}"),
                 None => format!("-s {net} -j MASQUERADE"),
@@ -276,7 +272,30 @@ impl Of<'_> {
             }
         }
         rules.extend(self.neighbours("ACCEPT"));
+        rules.extend(self.directly());
         rules.push("-j DROP".into());
+        rules
+    }
+
+    /// Published ports at containers' own addresses, for whom a network or the engine trusts.
+    fn directly(&self) -> Vec<String> {
+        let mut rules = Vec::new();
+        for (network, net) in self.nets().filter(|(network, _)| network.direct || !network.trusted.is_empty())
+        {
+            // No matter for who is in the network itself.
+            rules.push(format!("-s {net} -o {} -j DROP", network.bridge));
+            for (rule, _) in self.published().filter(|(rule, _)| rule.bridge == network.bridge) {
+                let (to, port) = (one(rule.to.ip()), to_port(rule.protocol, rule.to.port()));
+                if rule.host.ip().is_loopback() {
+                    continue;
+                }
+                rules
+                    .extend(network.trusted.iter().map(|from| format!("-d {to} -i {from} {port} -j ACCEPT")));
+                if network.direct {
+                    rules.push(format!("-d {to} {port} -j ACCEPT"));
+                }
+            }
+        }
         rules
     }
 }
@@ -297,6 +316,7 @@ mod tests {
             mode4: GatewayMode::Nat,
             mode6: GatewayMode::Nat,
             trusted: Vec::new(),
+            direct: false,
         }
     }
 
@@ -364,9 +384,7 @@ mod tests {
         });
         let inward = rules(&wanted, false, "INWARD");
         assert!(!inward.contains(&"-i br0 -o br0 -j ACCEPT".into()));
-        assert!(
-            inward.contains(&"-s 10.0.0.3/32 -d 10.0.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT".into())
-        );
+        assert!(inward.contains(&"-s 10.0.0.3/32 -d 10.0.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT".into()));
         assert_eq!(inward.last().map(String::as_str), Some("-j DROP"));
     }
 
@@ -385,6 +403,20 @@ mod tests {
             rules(&wanted, false, "INWARD")
                 .contains(&"-d 10.0.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT".into())
         );
+    }
+
+    #[test]
+    fn published_ports_are_reached_directly_by_whom_is_trusted() {
+        let mut wanted = wanted();
+        let port = "-p tcp -m tcp --dport 80 -j ACCEPT";
+        let has =
+            |wanted: &Wanted, rule: &str| rules(wanted, false, "INWARD").contains(&format!("{rule} {port}"));
+        assert!(!has(&wanted, "-d 10.0.0.2/32"));
+        wanted.networks[0].trusted.push("eth1".into());
+        assert!(has(&wanted, "-d 10.0.0.2/32 -i eth1") && !has(&wanted, "-d 10.0.0.2/32"));
+        wanted.networks[0].direct = true;
+        assert!(has(&wanted, "-d 10.0.0.2/32"));
+        assert!(rules(&wanted, false, "DIRECT").contains(&"-d 10.0.0.0/24 -j RETURN".into()));
     }
 
     #[test]

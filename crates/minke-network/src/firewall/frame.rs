@@ -62,6 +62,10 @@ pub const ROUTED6: Set = ranges("routed6", &[Ipv6]);
 pub const OPEN4: Set = ranges("open4", &[Ipv4]);
 /// The same.
 pub const OPEN6: Set = ranges("open6", &[Ipv6]);
+/// Subnets whose published ports are reached by containers' own addresses.
+pub const DIRECT4: Set = ranges("direct4", &[Ipv4]);
+/// The same.
+pub const DIRECT6: Set = ranges("direct6", &[Ipv6]);
 /// Interfaces of the host from which a subnet is reached.
 pub const TRUSTED4: Set = ranges("trusted4", &[Interface, Ipv4]);
 /// The same.
@@ -130,6 +134,8 @@ pub const PACKET_SETS: &[Set] = &[
     ROUTED6,
     OPEN4,
     OPEN6,
+    DIRECT4,
+    DIRECT6,
     TRUSTED4,
     TRUSTED6,
     MASQUERADE4,
@@ -166,6 +172,7 @@ struct Of {
     subnets: &'static str,
     routed: &'static str,
     open: &'static str,
+    direct: &'static str,
     trusted: &'static str,
     masquerade: &'static str,
     sources: &'static str,
@@ -186,6 +193,7 @@ const V4: Of = Of {
     subnets: SUBNETS4.name,
     routed: ROUTED4.name,
     open: OPEN4.name,
+    direct: DIRECT4.name,
     trusted: TRUSTED4.name,
     masquerade: MASQUERADE4.name,
     sources: SOURCE4.name,
@@ -206,6 +214,7 @@ const V6: Of = Of {
     subnets: SUBNETS6.name,
     routed: ROUTED6.name,
     open: OPEN6.name,
+    direct: DIRECT6.name,
     trusted: TRUSTED6.name,
     masquerade: MASQUERADE6.name,
     sources: SOURCE6.name,
@@ -400,6 +409,7 @@ fn direct(routes: bool) -> Vec<Vec<Expression>> {
         let by = [Part::In, of.destination];
         rules.push(line(&[&this, &rule::within(&by, of.own), &accept()]));
         rules.push(line(&[&this, &rule::within(&[of.destination], of.routed), &accept()]));
+        rules.push(line(&[&this, &rule::within(&[of.destination], of.direct), &accept()]));
         rules.push(line(&[&this, &rule::within(&by, of.trusted), &accept()]));
         let inside = rule::within(&[of.destination], of.subnets);
         // The host's own address in a network is an address like its others.
@@ -510,6 +520,15 @@ fn inward(routes: bool) -> Vec<Vec<Expression>> {
         rules.push(line(&[&this, &routed, &rule::message(of.ping.0, of.ping.1), &go("allowed")]));
     }
     rules.extend(neighbours(|| go("allowed")));
+    for of in [&V4, &V6] {
+        let this = (of.this)();
+        let published = rule::within(&[of.destination, Part::Transport, Part::Port], of.reachable);
+        // At its own address, for whom its network or the engine trusts: no matter for who is in the network itself.
+        let trusted = rule::within(&[Part::In, of.destination], of.trusted);
+        rules.push(line(&[&this, &trusted, &published, &go("allowed")]));
+        rules.push(line(&[&this, &rule::within(&[Part::Out, of.source], of.own), &refuse()]));
+        rules.push(line(&[&this, &rule::within(&[of.destination], of.direct), &published, &go("allowed")]));
+    }
     rules.push(refuse());
     rules
 }

@@ -338,7 +338,9 @@ mod tests {
         assert!(moved.contains("-D FORWARD -j MINKE-FORWARD\n-I FORWARD 2 -j MINKE-FORWARD\n"), "{moved}");
         let moved = lines("-j MINKE-FORWARD\n-j DOCKER-USER");
         assert!(moved.contains("-D FORWARD -j MINKE-FORWARD\n-I FORWARD 2 -j MINKE-FORWARD\n"), "{moved}");
-        assert!(lines("-j ufw").ends_with("-I FORWARD 1 -j DOCKER-USER\n-I FORWARD 2 -j MINKE-FORWARD\nCOMMIT\n"));
+        assert!(
+            lines("-j ufw").ends_with("-I FORWARD 1 -j DOCKER-USER\n-I FORWARD 2 -j MINKE-FORWARD\nCOMMIT\n")
+        );
     }
 
     #[test]

@@ -64,8 +64,10 @@ pub struct NetworkRules {
     pub mode4: GatewayMode,
     /// The same for IPv6.
     pub mode6: GatewayMode,
-    /// The interfaces of the host from which its containers are reached directly.
+    /// The interfaces of the host from which its containers' published ports are reached directly.
     pub trusted: Vec<String>,
+    /// Whether its containers' published ports are reached directly from everywhere (`allow-direct-routing`).
+    pub direct: bool,
 }
 
 /// A published port.
@@ -125,6 +127,7 @@ impl NetworkRules {
             mode4: options.gateway_mode_v4,
             mode6: options.gateway_mode_v6,
             trusted: options.trusted,
+            direct: false,
         }))
     }
 
@@ -235,6 +238,9 @@ fn gather_network(all: &mut Gathered, network: &NetworkRules) {
         let pick = |v4: &'static Set, v6: &'static Set| if is_v4 { v4 } else { v6 };
         all.put_net_of(pick(&f::OWN4, &f::OWN6), &network.bridge, *net);
         all.put_net(pick(&f::SUBNETS4, &f::SUBNETS6), *net, None);
+        if network.direct {
+            all.put_net(pick(&f::DIRECT4, &f::DIRECT6), *net, None);
+        }
         for interface in &network.trusted {
             all.put_net_of(pick(&f::TRUSTED4, &f::TRUSTED6), interface, *net);
         }
@@ -333,6 +339,7 @@ mod tests {
             mode4: GatewayMode::Nat,
             mode6: GatewayMode::Nat,
             trusted: Vec::new(),
+            direct: false,
         }
     }
 

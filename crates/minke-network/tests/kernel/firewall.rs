@@ -246,6 +246,15 @@ fn a_gateway_mode_decides_whether_ports_are_reached_by_their_own_addresses() {
     comes_not(&scene.outside, "192.0.2.1:8080");
     comes(&scene.server.namespace, "192.0.2.9:90", "10.0.0.2");
     let scene = Scene::new(&[("com.docker.network.bridge.trusted_host_interfaces", "up")], false);
+    comes(&scene.outside, "10.0.0.2:80", "192.0.2.9");
+    comes_not(&scene.outside, "10.0.0.2:81");
+    // By the engine's own setting, for all.
+    let mut scene = Scene::new(&[], false);
+    comes_not(&scene.outside, "10.0.0.2:80");
+    scene.wanted.networks.iter_mut().for_each(|network| network.direct = true);
+    scene.firewall.apply(&scene.wanted).unwrap();
+    comes(&scene.outside, "10.0.0.2:80", "192.0.2.9");
+    comes(&scene.outside, "[fd00::2]:80", "fd01::9");
     comes_not(&scene.outside, "10.0.0.2:81");
 }
 
