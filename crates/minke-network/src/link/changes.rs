@@ -21,9 +21,9 @@ const GROUPS: [i32; 3] = [1, 24, 25];
 const NEW_SETTING: u16 = 80;
 /// Behind `struct netconfmsg`, as long as it is aligned.
 const SETTING_HEADER: usize = 4;
-/// `NETCONFA_FORWARDING` and `NETCONFA_RP_FILTER`.
+/// `NETCONFA_FORWARDING` and `NETCONFA_PROXY_NEIGH`.
 const FORWARDING: u16 = 2;
-const RETURN_PATH: u16 = 3;
+const PROXY: u16 = 5;
 
 /// One change seldom comes alone: a program makes a bridge, its ports, and settings.
 const TOGETHER: Duration = Duration::from_millis(30);
@@ -114,7 +114,7 @@ fn ready(socket: &Socket, wait: Option<Duration>) -> Result<bool, Errno> {
 fn is_changed_forwarding(payload: &[u8]) -> bool {
     let attributes = payload.get(SETTING_HEADER..).unwrap_or_default();
     let has = |wanted| crate::nft::attribute::all(attributes).any(|(kind, _)| kind == wanted);
-    has(FORWARDING) && !has(RETURN_PATH)
+    has(FORWARDING) && !has(PROXY)
 }
 
 /// Whether there is an interface that packets come by and that there wasn't, or by another name.
@@ -130,4 +130,27 @@ fn is_new_way(kind: u16, payload: &[u8], ways: &mut BTreeMap<u32, String>) -> bo
     }
     let (index, name) = (link.index, link.name);
     ways.insert(index, name.clone()) != Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(attributes: &[(u16, u32)]) -> Vec<u8> {
+        let mut payload = vec![2, 0, 0, 0];
+        for (kind, value) in attributes {
+            crate::nft::attribute::put(&mut payload, *kind, &value.to_ne_bytes());
+        }
+        payload
+    }
+
+    #[test]
+    fn an_interface_that_comes_with_its_settings_is_none_that_somebody_changed() {
+        assert!(is_changed_forwarding(&setting(&[(1, 7), (2, 1)])));
+        // All of them, of IPv4 and of IPv6: as for each container that starts.
+        assert!(!is_changed_forwarding(&setting(&[(1, 7), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0)])));
+        assert!(!is_changed_forwarding(&setting(&[(1, 7), (2, 0), (4, 0), (5, 0), (6, 0)])));
+        assert!(!is_changed_forwarding(&setting(&[(1, 7), (3, 1)])));
+        assert!(!is_changed_forwarding(&[2]));
+    }
 }
