@@ -74,7 +74,9 @@ impl Shared {
             wanted.apart.clone_from(&forwarding.apart);
             wanted.apart6 = forwarding.apart6;
         }
-        wanted.localhost = options.iptables && !kept.no_localhost;
+        // By chains of iptables it stays with user space.
+        let by_tables = options.firewall_backend != "iptables";
+        wanted.localhost = options.iptables && by_tables && !kept.no_localhost;
         if kept.last.as_ref() == Some(&wanted) {
             self.turn_forwarding_on(&forwarding);
             return Ok(());
