@@ -8,6 +8,7 @@ use std::process::Command;
 use minke_e2e::{Rig, deadline, peers, process};
 use minke_network::Names;
 use minke_network::firewall::frame;
+use minke_network::link::Kernel;
 use minke_network::nft::{Data, Element, Nft, Set, Table};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink};
 use serde_json::Value;
@@ -65,6 +66,7 @@ pub fn differences(rig: &Rig) -> Vec<String> {
         .collect();
     let seen: Vec<Seen> = running.iter().flat_map(endpoints).collect();
     in_networks(rig, &seen, &mut found);
+    in_bridges(rig, &mut found);
     in_links(rig, &running, &seen, &mut found);
     in_firewall(rig, &running, &mut found);
     at_netd(rig, &running, &seen, &mut found);
@@ -114,6 +116,17 @@ fn in_networks(rig: &Rig, seen: &[Seen], found: &mut Vec<String>) {
         .iter()
         .map(|one| (one.network.clone(), one.container.clone(), one.endpoint.clone(), one.address.clone()));
     compare("the networks' members", wanted.collect(), there, found);
+}
+
+fn in_bridges(rig: &Rig, found: &mut Vec<String>) {
+    let networks = rig.get("/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D").json();
+    let wanted = networks.as_array().into_iter().flatten().filter(|network| network["Driver"] == "bridge");
+    let wanted = wanted.map(|network| minke_network::engine::bridge_of(&text(&network["Id"])));
+    let names = Names::of(&rig.marks().exec_root);
+    let there = in_network_of(rig.engine_pid(), || Kernel::open(&names).and_then(|kernel| kernel.found()));
+    let there = there.expect("the links").made.into_keys();
+    // The default bridge is made when it is needed.
+    compare("bridges", wanted.collect(), there.filter(|name| *name != names.bridge).collect(), found);
 }
 
 fn in_links(rig: &Rig, running: &[Value], seen: &[Seen], found: &mut Vec<String>) {

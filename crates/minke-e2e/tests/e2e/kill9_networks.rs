@@ -56,6 +56,8 @@ fn after_every_kill_the_kernel_has_what_the_engine_says() {
                 ),
                 format!("run --rm --name s{round} --network back -p 8200:80 -p 8200:80/udp busybox true"),
                 format!("rm -f r{last}"),
+                format!("network create n{round}"),
+                format!("network rm n{last}"),
             ];
             let first = dice.roll(lines.len() as u64) as usize;
             lines.rotate_left(first);
@@ -88,51 +90,46 @@ fn fetch(rig: &Rig, port: u16) {
 
 #[test]
 fn two_engines_in_one_network_do_not_touch_each_other() {
-    Rig::run(Client::Minke, &[NETWORKS, "--ip-forward-no-drop"], |one| {
+    ours(|one| {
         let file = std::fs::File::open(format!("/proc/{}/ns/net", one.engine_pid())).expect("a namespace");
         let own = std::os::fd::AsRawFd::as_raw_fd(&file);
         let place = format!("--net=/proc/{}/fd/{own}", std::process::id());
-        Rig::run_inside(
-            Client::Minke,
-            &["nsenter", &place],
-            &[NETWORKS_HERE, "--ip-forward-no-drop"],
-            |two| {
-                for (rig, third, port) in [(one, 22, 8080), (two, 23, 8081)] {
-                    rig.ok(&format!("network create --subnet 10.211.{third}.0/24 front"));
-                    rig.ok(&format!("run -d --name web --network front -p {port}:80 busybox {SERVE}"));
-                    let web = rig.inspect("web")["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
-                    let reach = format!("ping -c 1 -W 5 {} >/dev/null", web.as_str().unwrap_or_default());
-                    rig.ok(&format!(
+        Rig::run_inside(Client::Minke, &["nsenter", &place], &[NETWORKS_HERE], |two| {
+            for (rig, third, port) in [(one, 22, 8080), (two, 23, 8081)] {
+                rig.ok(&format!("network create --subnet 10.211.{third}.0/24 front"));
+                rig.ok(&format!("run -d --name web --network front -p {port}:80 busybox {SERVE}"));
+                let web = rig.inspect("web")["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
+                let reach = format!("ping -c 1 -W 5 {} >/dev/null", web.as_str().unwrap_or_default());
+                rig.ok(&format!(
                     "run -d --name ask --network front busybox sh -c \
                      'while :; do nslookup web >/dev/null && {reach} && echo hello || echo lost; sleep 0.02; done'"
                 ));
-                    fetch(rig, port);
-                    rig.await_log("ask", "hello");
-                }
-                one.fails("run --rm --network bridge -p 8081:80 busybox true", 125, "8081");
-                let before = two.inspect("web")["NetworkSettings"].clone();
-                let mut stream = open(two, 8081);
-                for _ in 0..5 {
-                    one.kill_engine();
-                    let missing = one.spawn("run --rm --network bridge busybox true");
-                    one.start_engine();
-                    drop(missing);
-                    talk(&mut stream);
-                    await_settled(one, "the one that was killed");
-                    await_settled(two, "the one beside it");
-                }
-                fetch(one, 8080);
-                fetch(two, 8081);
-                assert_eq!(two.inspect("web")["NetworkSettings"], before);
-                let asked = two.ok("logs ask");
-                assert!(asked.contains("hello") && !asked.contains("lost"), "{asked}");
-                // And when everything of the one goes.
-                one.remove_all();
-                one.ok("network rm front");
-                await_settled(two, "alone");
+                fetch(rig, port);
+                rig.await_log("ask", "hello");
+            }
+            one.fails("run --rm --network bridge -p 8081:80 busybox true", 125, "8081");
+            let before = two.inspect("web")["NetworkSettings"].clone();
+            let mut stream = open(two, 8081);
+            for _ in 0..5 {
+                one.kill_engine();
+                let missing = one.spawn("run --rm --network bridge busybox true");
+                one.start_engine();
+                drop(missing);
                 talk(&mut stream);
-            },
-        );
+                await_settled(one, "the one that was killed");
+                await_settled(two, "the one beside it");
+            }
+            fetch(one, 8080);
+            fetch(two, 8081);
+            assert_eq!(two.inspect("web")["NetworkSettings"], before);
+            let asked = two.ok("logs ask");
+            assert!(asked.contains("hello") && !asked.contains("lost"), "{asked}");
+            // And when everything of the one goes.
+            one.remove_all();
+            one.ok("network rm front");
+            await_settled(two, "alone");
+            talk(&mut stream);
+        });
     });
 }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 use minke_e2e::{EngineKind, Rig, networked, peers, process, within};
 use rustix::process::Signal;
 
+use crate::kernel_state::await_settled;
+
 /// Serves a page at port 80.
 const SERVE: &str = "sh -c 'mkdir /www && echo hello >/www/index.html && httpd -f -p 80 -h /www'";
 /// Says of each second question whether it was answered, until it is told to end.
@@ -49,6 +51,7 @@ fn netd_killed_twenty_times_is_back_with_every_name_and_port() {
             within(20, "the name is known", || (rig.cli("exec one nslookup web").code == 0).then_some(()));
             within(20, "the port answers", || fetched(rig));
         }
+        await_settled(rig, "after the last of them");
     });
 }
 
