@@ -104,20 +104,17 @@ impl Kernel {
             None => {
                 let mut batch = Batch::default();
                 message::make_bridge(&mut batch, plan, bridge_mac(plan));
+                // In one go: an engine that is killed in between would leave a bridge that nobody knows as its own.
+                let (alias, name) = (self.names.alias(), plan.name.as_str());
+                let own = Change { alias: Some(&alias), name: Some(name), ..Change::default() };
+                message::change_link(&mut batch, 0, &own);
                 self.route.apply(&batch).with_context(|| failed("create"))?;
-                let link = self.link(&plan.name)?.ok_or_else(|| Error::system(failed("find")))?;
-                let mut batch = Batch::default();
-                let alias = self.names.alias();
-                message::change_link(
-                    &mut batch,
-                    link.index,
-                    &Change { alias: Some(&alias), ..Change::default() },
-                );
-                self.route.apply(&batch).with_context(|| failed("name"))?;
-                self.quieten(plan).with_context(|| failed("set up"))?;
-                link
+                self.link(&plan.name)?.ok_or_else(|| Error::system(failed("find")))?
             }
         };
+        if !link.up && link.alias == self.names.alias() {
+            self.quieten(plan).with_context(|| failed("set up"))?;
+        }
         self.indexes().insert(plan.name.clone(), link.index);
         let mut batch = Batch::default();
         let found = self.addresses(link.index)?;

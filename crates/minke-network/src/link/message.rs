@@ -105,7 +105,7 @@ pub(super) struct Change<'a> {
     pub hairpin: bool,
 }
 
-/// Changes a link.
+/// Changes a link: that of this index, or with 0 that of the change's name.
 pub(super) fn change_link(batch: &mut Batch, index: u32, change: &Change<'_>) {
     let mut attributes = Vec::new();
     attributes.extend(change.alias.map(|alias| LinkAttribute::IfAlias(alias.into())));
