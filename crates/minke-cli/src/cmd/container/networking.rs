@@ -178,7 +178,11 @@ fn is_user_defined(name: &str) -> bool {
 
 /// Looks at the value of a `--network` as it comes.
 fn check_network(text: &str) -> std::result::Result<String, String> {
-    parse_network(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    // Whether a name is there at all is asked later.
+    if text.contains('=') {
+        parse_network(text).map_err(|error| error.to_string())?;
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads a name, or fields with an `=`.
