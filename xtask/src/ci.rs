@@ -1,6 +1,5 @@
 //! All checks, in the order that finds a mistake soonest.
 
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -57,7 +56,7 @@ fn unit_tests() -> Result<()> {
     let words = ["--workspace", "--exclude", "minke-e2e", "--locked"];
     let runner: &[&str] =
         if has("nextest") { &["nextest", "run", "--no-fail-fast", "--retries", "1"] } else { &["test"] };
-    let mut command = Command::new(run::cargo_program());
+    let mut command = run::cargo_command();
     command.args(runner).args(words);
     if !run::is_root() {
         let (name, value) = run::as_root_runner()?;
@@ -76,6 +75,6 @@ fn optional(part: &str, words: &[&str]) -> Result<()> {
 }
 
 fn has(part: &str) -> bool {
-    let mut command = Command::new(run::cargo_program());
+    let mut command = run::cargo_command();
     command.args([part, "--version"]).output().is_ok_and(|output| output.status.success())
 }

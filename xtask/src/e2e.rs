@@ -155,7 +155,7 @@ fn in_vm(options: &[&str]) -> Command {
 
 /// Builds the tests' program and returns where it is.
 fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(run::cargo_program());
+    let mut cargo = run::cargo_command();
     cargo.args([
         "test",
         "--package",

@@ -17,14 +17,22 @@ pub fn target() -> PathBuf {
     minke_e2e::peers::target()
 }
 
-/// Returns the cargo that started this program.
-pub fn cargo_program() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string())
+/// Returns the cargo that runs this, without what it has set about the package of this: build scripts that look at it would run
+/// again, and with them what depends on them.
+pub fn cargo_command() -> Command {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()));
+    let about_this = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(about_this) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// Runs cargo.
 pub fn cargo(words: &[&str]) -> Result<()> {
-    check(Command::new(cargo_program()).args(words))
+    check(cargo_command().args(words))
 }
 
 /// Runs a command that has to succeed.

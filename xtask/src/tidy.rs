@@ -95,7 +95,7 @@ pub fn check() -> Result<()> {
 
 /// Every edge between two crates of the project is an allowed one.
 fn edges(broken: &mut Vec<String>) -> Result<()> {
-    let mut cargo = Command::new(run::cargo_program());
+    let mut cargo = run::cargo_command();
     let text = run::output(cargo.args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
     let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
@@ -117,7 +117,7 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
 
 /// The shim is linked from a few small crates without a standard library.
 fn shim(broken: &mut Vec<String>) -> Result<()> {
-    let mut cargo = Command::new(run::cargo_program());
+    let mut cargo = run::cargo_command();
     cargo.args([
         "tree",
         "--package",
