@@ -210,7 +210,9 @@ fn render(found: &[(Found, Found)]) -> String {
     let mut page = String::from(include_str!("reachability/head.md"));
     for (setting, (ours, docker)) in SETTINGS.iter().zip(found) {
         let _ = write!(page, "\n## {}\n\n| from |", setting.title);
-        TARGETS.iter().for_each(|(title, ..)| drop(write!(page, " {title} |")));
+        for (title, ..) in TARGETS {
+            let _ = write!(page, " {title} |");
+        }
         page.push_str("\n|---|");
         TARGETS.iter().for_each(|_| page.push_str("---|"));
         page.push('\n');
