@@ -11,6 +11,8 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// A test.
 type Test = (&'static str, fn());
 
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
         all().filter(|_| !has("--ignored")).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
+    // They play the engine, which may open as many files as the system lets it.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("as many as are allowed");
     // The host of these tests: a namespace with nothing but a loopback in it.
     let _host = minke_sys::link::enter_new_network().expect("these tests need root");
     let mut failed = 0;
