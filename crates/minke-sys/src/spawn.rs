@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::general as k;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -71,7 +72,10 @@ impl Image {
     }
 
     fn in_detached_file(bytes: &[u8], directory: &Path) -> io::Result<Self> {
-        let path = directory.join(format!(".shim-{}", std::process::id()));
+        // Two threads that keep one at a time must not take each other's file.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!(".shim-{}-{number}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let writer = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o500))?;
