@@ -35,6 +35,13 @@ impl Adapt for ContainerInspect {
             let endpoint = self.network_settings.networks.get("bridge").cloned();
             self.network_settings.add_legacy_fields(endpoint.unwrap_or_default());
         }
+        // The short id stood among the aliases that were asked for, from the first start on.
+        if version < v1(45) && !self.state.started_at.is_zero() {
+            let named = |endpoint: &&mut EndpointSettings| endpoint.dns_names.is_some();
+            for endpoint in self.network_settings.networks.values_mut().filter(named) {
+                endpoint.add_alias(self.id.get(..SHORT_ID).unwrap_or_default());
+            }
+        }
         self.network_settings.networks.values_mut().for_each(|endpoint| endpoint.adapt(version));
         if version < v1(48) {
             self.image_manifest_descriptor = None;
@@ -71,26 +78,24 @@ impl NetworkSettings {
     }
 }
 
-impl Adapt for EndpointSettings {
-    fn adapt(&mut self, version: ApiVersion) {
-        // The container's short id stood among the aliases that were asked for, from its start on.
-        if version < v1(45)
-            && !self.endpoint_id.is_empty()
-            && let Some(id) = self.dns_names.iter().flatten().find(|name| is_short_id(name)).cloned()
-        {
-            let aliases = self.aliases.get_or_insert_default();
-            if !aliases.contains(&id) {
-                aliases.push(id);
-            }
-        }
-        if version < v1(44) {
-            self.dns_names = None;
+/// How many digits of an id are its short form.
+const SHORT_ID: usize = 12;
+
+impl EndpointSettings {
+    fn add_alias(&mut self, alias: &str) {
+        let aliases = self.aliases.get_or_insert_default();
+        if !aliases.iter().any(|one| one == alias) {
+            aliases.push(alias.to_owned());
         }
     }
 }
 
-fn is_short_id(name: &str) -> bool {
-    name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+impl Adapt for EndpointSettings {
+    fn adapt(&mut self, version: ApiVersion) {
+        if version < v1(44) {
+            self.dns_names = None;
+        }
+    }
 }
 
 impl Adapt for Network {

@@ -49,8 +49,9 @@ fn stats_shows_each_container_once_or_as_it_changes() {
         let shown = rig.ok(line);
         let share = shown.strip_prefix("half ").and_then(|rest| rest.strip_suffix("% 1"));
         let share: f64 = share.and_then(|share| share.parse().ok()).unwrap_or_else(|| panic!("{shown}"));
-        // Beside other tests it may get less; the docker client counts ticks, which an emulated machine loses.
-        let most = if rig.client() == Client::Minke { 70.0 } else { 99.0 };
+        // Beside other tests it may get less, and in one second more; the docker client counts ticks, which an emulated
+        // machine loses.
+        let most = if rig.client() == Client::Minke { 90.0 } else { 99.0 };
         assert!((5.0..most).contains(&share), "{shown}");
         let shown = rig.ok("stats --no-stream --all --no-trunc half idle");
         let id = rig.inspect("half")["Id"].as_str().expect("an id").to_owned();
