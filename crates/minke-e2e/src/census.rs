@@ -156,8 +156,12 @@ const HOSTS_OWN: &str = "285de386";
 ///
 /// This is the one thing that the harness knows of how the engine names what it makes.
 fn subtree(exec_root: &Path) -> String {
-    let digest = Sha256::digest(exec_root.as_os_str().as_encoded_bytes());
-    format!("minke-{}", &hex::encode(digest)[..8])
+    format!("minke-{}", short_digest(exec_root))
+}
+
+/// Returns eight hexadecimal digits that stand for a path.
+pub(crate) fn short_digest(path: &Path) -> String {
+    hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()))[..8].to_owned()
 }
 
 /// Returns where each cgroup hierarchy is mounted.
