@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use crate::cli::Output;
 use crate::{peers, within};
 
 /// The program that makes interfaces.
-fn ip() -> Command {
-    Command::new(peers::program("ip", "docker"))
+fn ip() -> PathBuf {
+    peers::program("ip", "docker")
 }
 
 /// Runs a command in the network namespace of a process.
-pub fn run_in(pid: i32, program: &std::path::Path, words: &[&str]) -> Output {
+pub fn run_in(pid: i32, program: &Path, words: &[&str]) -> Output {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program).args(words);
+    peers::with_libraries(&mut command, program);
     let output = command.output().unwrap_or_else(|error| panic!("{error}: {command:?}"));
     Output {
         code: output.status.code().unwrap_or(-1),
@@ -29,7 +31,7 @@ pub fn run_in(pid: i32, program: &std::path::Path, words: &[&str]) -> Output {
 /// Runs `ip` with a line in the network namespace of a process; it has to succeed.
 pub fn ip_in(pid: i32, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let output = run_in(pid, &peers::program("ip", "docker"), &words);
+    let output = run_in(pid, &ip(), &words);
     assert_eq!(output.code, 0, "ip {line}: {}", output.stderr);
     output.text()
 }
@@ -91,7 +93,9 @@ pub fn kernel_has(kind: &str) -> bool {
         "vlan" | "ipvlan" | "macvlan" => &["link", "add", "probe0", "link", "lo", "type"],
         _ => &["link", "add", "probe0", "type"],
     };
-    command.arg("--net").arg(ip().get_program()).args(words).arg(kind);
+    let program = ip();
+    command.arg("--net").arg(&program).args(words).arg(kind);
+    peers::with_libraries(&mut command, &program);
     if kind == "vlan" {
         command.args(["id", "1"]);
     }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::neighbour::ip_in;
 use crate::{Output, peers, process, within};
 
 /// How long is waited for what must not come. Nothing fails where it is too short: what comes comes at once.
@@ -145,10 +146,7 @@ pub struct Neighbour {
 impl Neighbour {
     /// Lets it send what is for `net` by way of `gateway`.
     pub fn route(&self, net: &str, gateway: &str) {
-        let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.holder.id().to_string()).args(["--net", "ip"]);
-        command.args(["route", "add", net, "via", gateway]);
-        assert!(command.status().expect("ip starts").success(), "{command:?}");
+        ip_in(self.holder.id() as i32, &format!("route add {net} via {gateway}"));
     }
 
     /// Connects, and returns the connection; none where it does not come about in this time.

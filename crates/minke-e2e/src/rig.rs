@@ -165,10 +165,19 @@ impl Rig {
 
     /// Tells whether engine and client behave as Docker `major` and later: ours always do, Docker's by their versions.
     pub fn is_like(&self, major: u32) -> bool {
+        self.engine_is_like(major) && self.client_is_like(major)
+    }
+
+    /// The same of the engine alone: for words that are its own, whoever asks.
+    pub fn engine_is_like(&self, major: u32) -> bool {
         let version = self.get("/version").json()["Version"].as_str().unwrap_or_default().to_string();
         let found: Option<u32> = version.split('.').next().and_then(|number| number.parse().ok());
-        let engine = self.kind == EngineKind::Minke || found.is_some_and(|found| found >= major);
-        engine && (self.client == Client::Minke || peers::docker_version() >= major)
+        self.kind == EngineKind::Minke || found.is_some_and(|found| found >= major)
+    }
+
+    /// The same of the client alone: for what it says itself, and the flags that it knows.
+    pub fn client_is_like(&self, major: u32) -> bool {
+        self.client == Client::Minke || peers::docker_version() >= major
     }
 
     /// Tells which client `ok`, `cli`, `spawn` and `terminal` use.

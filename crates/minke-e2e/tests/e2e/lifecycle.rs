@@ -22,7 +22,7 @@ fn a_container_is_created_started_stopped_and_removed() {
         rig.fails(
             "rm one",
             1,
-            if rig.is_like(26) { "container is running" } else { "cannot remove a running container" },
+            if rig.engine_is_like(26) { "container is running" } else { "cannot remove a running container" },
         );
         assert_eq!(rig.ok("stop one"), "one");
         let state = rig.inspect("one")["State"].clone();

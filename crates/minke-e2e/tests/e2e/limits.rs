@@ -519,6 +519,9 @@ fn devices_that_vendors_describe_bring_hooks() {
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
     for client in [Client::Minke, Client::Docker] {
         Rig::run(client, &["--cdi-spec-dir", out], |rig| {
+            if !rig.client_is_like(25) {
+                return; // the client knows no such devices
+            }
             let _ = std::fs::remove_file(folder.path().join("order"));
             let line =
                 "run --name one --device vendor.com/card=hooked busybox cat /made-by-hook /started-by-hook";

@@ -27,7 +27,7 @@ fn a_paused_container_stands_still_until_it_is_unpaused() {
         rig.fails(
             "rm one",
             1,
-            if rig.is_like(26) {
+            if rig.engine_is_like(26) {
                 "container is paused and must be unpaused first"
             } else {
                 "paused container"

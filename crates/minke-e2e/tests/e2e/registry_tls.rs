@@ -5,17 +5,17 @@ use std::fs;
 use std::path::PathBuf;
 
 use minke_e2e::registry::{DockerRegistry, PASSWORDS};
-use minke_e2e::{Client, Rig, escape};
+use minke_e2e::{Client, Rig, escape, peers};
 
 use crate::tls::write_certificates;
 
 /// An address that is kept for tests.
 const HOST: &str = "198.18.0.1";
 
-/// Gives what follows a network with that address, and an /etc of its own.
+/// Gives what follows a network with that address, and an /etc of its own; `$0` is busybox.
 const INSIDE: &str = r#"set -e
-ip link set lo up
-ip address add 198.18.0.1/32 dev lo
+"$0" ip link set lo up
+"$0" ip address add 198.18.0.1/32 dev lo
 place=$(mktemp -d)
 mount -t tmpfs etc "$place"
 mkdir "$place/upper" "$place/work"
@@ -26,7 +26,9 @@ exec "$@""#;
 
 /// Runs a test in an engine with that network.
 fn apart(flags: &[&str], body: impl Fn(&Rig)) {
-    Rig::run_inside(Client::Minke, &["unshare", "--mount", "--net", "sh", "-c", INSIDE, "sh"], flags, body);
+    let busybox = peers::busybox().to_string_lossy();
+    let inside = ["unshare", "--mount", "--net", "sh", "-c", INSIDE, &busybox];
+    Rig::run_inside(Client::Minke, &inside, flags, body);
 }
 
 fn registry(rig: &Rig, name: &str, port: u16, more: &str) -> DockerRegistry {
