@@ -51,7 +51,12 @@ fn credentials_are_tried_kept_used_and_forgotten() {
         assert!(config(rig)["auths"].get(&server).is_none());
         rig.fails(&format!("pull {}", registry.name("box:2")), 1, "no basic auth credentials");
         rig.fails("login -u me", 1, "Cannot perform an interactive login from a non TTY device");
-        rig.fails("login --password-stdin x", 1, "the --password-stdin option requires --username to be set");
+        let words = if rig.client_is_like(28) {
+            "the --password-stdin option requires --username to be set"
+        } else {
+            "Must provide --username with --password-stdin"
+        };
+        rig.fails("login --password-stdin x", 1, words);
     });
 }
 

@@ -25,7 +25,9 @@ fn a_network_is_made_listed_described_and_removed() {
             if rig.client_is_like(25) { "network front not found" } else { "No such network: front" };
         rig.fails("network inspect front", 1, nothing);
         rig.fails("network rm front", 1, nothing);
-        rig.ok("network rm -f front");
+        if rig.client_is_like(23) {
+            rig.ok("network rm -f front");
+        }
     });
 }
 
