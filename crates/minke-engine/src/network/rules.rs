@@ -66,7 +66,9 @@ impl Shared {
             return Ok(());
         }
         let forwarding = self.survey_forwarding(&wanted.networks);
-        if !options.iptables && !options.ip6tables {
+        // Where a family is left alone, so is a network that has no other: also between its own ports.
+        wanted.networks.retain(|rules| self.is_ruled(rules));
+        if wanted.networks.is_empty() && kept.firewall.is_none() && !kept.found {
             self.turn_forwarding_on(&forwarding);
             return Ok(());
         }
@@ -168,6 +170,13 @@ impl Shared {
         }
     }
 
+    /// Whether a network has addresses of a family in which the engine may write rules.
+    fn is_ruled(&self, rules: &NetworkRules) -> bool {
+        let options = &self.networks.options;
+        let may = |is_v4: bool| if is_v4 { options.iptables } else { options.ip6tables };
+        rules.subnets.iter().any(|net| may(net.addr().is_ipv4()))
+    }
+
     fn wanted_rules(&self) -> Result<Wanted> {
         let state = self.networks.read();
         let made = state.known.values().filter(|held| self.ground.is_made(&held.network.id));
@@ -175,7 +184,7 @@ impl Shared {
         for held in made {
             let Some(mut rules) = NetworkRules::of(&held.network)? else { continue };
             rules.direct = self.networks.options.allow_direct_routing && !rules.internal;
-            let open = rules.icc;
+            let open = rules.icc || !self.is_ruled(&rules);
             for member in held.endpoints.values() {
                 let endpoint = &member.endpoint;
                 publish(&rules.bridge, endpoint, &mut wanted);
