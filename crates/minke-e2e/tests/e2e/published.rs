@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use minke_e2e::engine::NETWORKS;
+use minke_e2e::neighbour::gets_page;
 use minke_e2e::{Client, EngineKind, Rig, networked, process, within};
 
 use crate::kernel_state::{await_settled, in_network_of};
@@ -77,6 +78,34 @@ fn without_a_firewall_user_space_carries_and_nothing_is_set() {
         for name in interfaces.split_whitespace() {
             assert_eq!(setting(rig, &format!("ipv4/conf/{name}/route_localnet")), "0", "{name}");
         }
+    });
+}
+
+/// What was told of one family alone holds also where a network has both.
+#[test]
+fn a_family_that_is_left_alone_is_so_in_networks_of_both() {
+    let flags = [NETWORKS, "--iptables=false"];
+    Rig::run(Client::Minke, &flags, |rig| {
+        let closed = "-o com.docker.network.bridge.enable_icc=false";
+        rig.ok(&format!("network create {closed} --ipv6 --subnet 10.241.1.0/24 --subnet fd00:241:1::/64 one"));
+        rig.ok("network create --ipv6 --subnet 10.241.2.0/24 --subnet fd00:241:2::/64 two");
+        rig.ok(&format!(
+            "run -d --name web --network one --ip 10.241.1.9 --ip6 fd00:241:1::9 busybox {SERVE}"
+        ));
+        rig.ok("run -d --name beside --network one busybox sleep 1000");
+        rig.ok("run -d --name far --network two busybox sleep 1000");
+        let get = |from: &str, at: &str| {
+            let pid = rig.inspect(from)["State"]["Pid"].as_i64().expect("a pid");
+            let at: IpAddr = at.parse().expect("an address");
+            gets_page(pid as i32, SocketAddr::new(at, 80), "hello", Duration::from_secs(1))
+        };
+        for (from, why) in [("beside", "the same network"), ("far", "another network")] {
+            within(20, &format!("IPv4 is left alone: {why}"), || get(from, "10.241.1.9").then_some(()));
+            assert!(!get(from, "fd00:241:1::9"), "IPv6 isn't: {why}");
+        }
+        assert!(get("web", "fd00:241:1::9"), "it serves there");
+        rig.ok("rm -f web beside far");
+        rig.ok("network rm one two");
     });
 }
 

@@ -13,7 +13,7 @@ use minke_network::options::{BridgeOptions, ParentOptions};
 use minke_network::{Driver, Endpoint, Mac};
 
 use super::{Held, Live, Member, Networks, State};
-use crate::engine::random_hex;
+use crate::engine::{Shared, random_hex};
 
 /// The option of an endpoint that names its interface.
 const INTERFACE: &str = "com.docker.network.endpoint.ifname";
@@ -27,6 +27,26 @@ pub struct Who<'a> {
     pub name: &'a str,
     /// What it had in its last run: it gets the same addresses where they are free.
     pub before: Option<&'a Live>,
+}
+
+impl Shared {
+    /// The same as [`Networks::allocate`]; where addresses lack, also those of runs whose links are about to go.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn allocate(
+        &self,
+        who: Who<'_>,
+        asked: &[(&str, &EndpointSettings)],
+        beside: &BTreeMap<String, Endpoint>,
+    ) -> Result<BTreeMap<String, Endpoint>> {
+        match self.networks.allocate(who, asked, beside) {
+            Err(_) if self.ground.clear_released(&self.networks) => {
+                self.networks.allocate(who, asked, beside)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Networks {

@@ -212,6 +212,23 @@ impl Ground {
         }
     }
 
+    /// Removes what is left of all runs that have ended, without waiting for the kernel to do it: somebody needs the addresses.
+    /// Returns whether there was any.
+    pub fn clear_released(&self, networks: &Networks) -> bool {
+        let released: Vec<String> = {
+            let ends = lock(&self.ends);
+            let released = ends.iter().filter(|(_, end)| end.released);
+            released.map(|(name, _)| name.clone()).collect()
+        };
+        for name in &released {
+            match self.kernel().and_then(|kernel| kernel.remove_host_end(name)) {
+                Ok(()) => self.heard(networks, name),
+                Err(error) => tracing::warn!(%error, link = name, "a run's link could not be removed"),
+            }
+        }
+        !released.is_empty()
+    }
+
     /// Removes the link of an endpoint that came to nothing.
     pub fn clear_now(&self, networks: &Networks, endpoint: &Endpoint) {
         self.release(networks, endpoint);

@@ -54,7 +54,7 @@ pub fn begin(shared: &Arc<Shared>, record: &Arc<Record>, generation: u64) -> Res
         shared.ground.clear(&shared.networks, endpoint);
     }
     let who = Who { container: &record.id, name: &record.name, before: before.as_ref() };
-    let endpoints = shared.networks.allocate(who, &order, &BTreeMap::new())?;
+    let endpoints = shared.allocate(who, &order, &BTreeMap::new())?;
     let mut live = Live {
         generation,
         sandbox: random_hex(32)?,

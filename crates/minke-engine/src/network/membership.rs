@@ -79,7 +79,7 @@ pub fn connect(
     };
     let mut live = before.clone();
     let who = Who { container: &record.id, name: &record.name, before: None };
-    let made = shared.networks.allocate(who, &[(name, &settings)], &live.endpoints)?;
+    let made = shared.allocate(who, &[(name, &settings)], &live.endpoints)?;
     live.endpoints.extend(made);
     if live.holder.is_empty() {
         live.holder.clone_from(&record.name);

@@ -86,7 +86,7 @@ fn settle(shared: &Shared, record: &Record, live: &Live, pid: i32) -> Result<Liv
     for (name, settings) in asked.iter().filter(|(name, _)| !join::is_private(name)) {
         if !live.endpoints.contains_key(name) {
             let who = Who { container: &record.id, name: &record.name, before: None };
-            live.endpoints.extend(shared.networks.allocate(who, &[(name, settings)], &live.endpoints)?);
+            live.endpoints.extend(shared.allocate(who, &[(name, settings)], &live.endpoints)?);
         }
     }
     choose_way_out(&mut live.endpoints, |name| asked.get(name).map_or(0, |one| one.gw_priority));

@@ -11,6 +11,7 @@ mod keep;
 mod restore;
 mod tables;
 mod ufw;
+mod untouched;
 mod wanted;
 
 pub use connections::{Connections, Forget};

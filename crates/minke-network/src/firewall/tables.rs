@@ -15,6 +15,7 @@ use super::guard::Guard;
 use super::iptables::Tools;
 use super::restore::Chains;
 use super::ufw;
+use super::untouched::leaving_alone;
 use super::wanted::{Elements, Families, Wanted, frame_elements, packet_elements};
 use crate::engine::Names;
 use crate::nft::{Changes, Copied, Data, Nft, Table};
@@ -112,8 +113,12 @@ impl Firewall {
             made_with: Default::default(),
             marked: None,
             tables: [
-                Kept::new(frame::packets(&names.table, None, None), packet_elements, false),
-                Kept::new(frame::frames(&names.table), frame_elements, true),
+                Kept::new(
+                    leaving_alone(frame::packets(&names.table, None, None), families),
+                    packet_elements,
+                    false,
+                ),
+                Kept::new(leaving_alone(frame::frames(&names.table), families), frame_elements, true),
             ],
             wanted: None,
         })
@@ -285,7 +290,9 @@ impl Firewall {
         if (&self.guard, &self.firewalld) != (&self.made_with.0, &self.made_with.1) {
             let [packets, _] = &mut self.tables;
             let copied = self.firewalld.chains.as_ref();
-            packets.table = frame::packets(&packets.table.name, self.guard.as_ref(), copied);
+            let ruled = Families { v4: self.settings.ipv4, v6: self.settings.ipv6 };
+            let table = frame::packets(&packets.table.name, self.guard.as_ref(), copied);
+            packets.table = leaving_alone(table, ruled);
             packets.comment = frame::comment(&packets.table);
             packets.there = None;
             // That it runs matters also where nothing is written.
