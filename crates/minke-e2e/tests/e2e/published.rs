@@ -87,7 +87,9 @@ fn a_family_that_is_left_alone_is_so_in_networks_of_both() {
     let flags = [NETWORKS, "--iptables=false"];
     Rig::run(Client::Minke, &flags, |rig| {
         let closed = "-o com.docker.network.bridge.enable_icc=false";
-        rig.ok(&format!("network create {closed} --ipv6 --subnet 10.241.1.0/24 --subnet fd00:241:1::/64 one"));
+        rig.ok(&format!(
+            "network create {closed} --ipv6 --subnet 10.241.1.0/24 --subnet fd00:241:1::/64 one"
+        ));
         rig.ok("network create --ipv6 --subnet 10.241.2.0/24 --subnet fd00:241:2::/64 two");
         rig.ok(&format!(
             "run -d --name web --network one --ip 10.241.1.9 --ip6 fd00:241:1::9 busybox {SERVE}"
