@@ -42,54 +42,66 @@ const TARGETS: [(&str, &str, Option<u16>); 6] = [
     ("published at 127.0.0.1", "local", Some(8083)),
 ];
 
-/// A way to run an engine.
-#[derive(Clone, Copy)]
-struct Setting {
+/// All containers, and what is said of each.
+const CONTAINERS: [(&str, &str); 9] = [
+    ("web", "--network front -p 8080:80"),
+    ("plain", "--network front"),
+    ("local", "--network front -p 127.0.0.1:8083:80"),
+    ("inner", "--network inner"),
+    ("closed", "--network closed -p 8082:80"),
+    ("beside-front", "--network front"),
+    ("beside-inner", "--network inner"),
+    ("beside-closed", "--network closed"),
+    ("far", "--network back"),
+];
+
+/// A way to run our engine.
+struct Backend {
     title: &'static str,
     flags: &'static [&'static str],
-    /// Bridged packets pass the host's packet filter.
-    br_netfilter: bool,
-    /// What Debian's ufw on the host is told, command by command; none: there is no ufw. Only ours is asked then.
-    ufw: Option<&'static [&'static str]>,
-}
-
-const fn setting(title: &'static str, flags: &'static [&'static str], br_netfilter: bool) -> Setting {
-    Setting { title, flags, br_netfilter, ufw: None }
+    /// Which of [`DOCKERD`] does the same.
+    like: usize,
+    /// Whether another host reaches the published port, by what ufw is told: by that is known that a change of ufw's has arrived.
+    published: [bool; 3],
 }
 
 const PLAIN: &[&str] = &["--iptables=false"];
+const CHAINS: &[&str] = &["--firewall-backend=iptables"];
 
-const SETTINGS: [Setting; 6] = [
-    setting("As it comes, with br_netfilter", &[], true),
-    setting("As it comes, without br_netfilter", &[], false),
-    Setting { ufw: Some(&[]), ..setting("Beside ufw, which lets nothing in (ours alone)", &[], true) },
-    Setting {
-        ufw: Some(&["allow 8080/tcp", "allow 8082/tcp", "allow 8083/tcp"]),
-        ..setting("Beside ufw, which lets the published ports in (ours alone)", &[], true)
-    },
-    setting("`iptables: false`, with br_netfilter", PLAIN, true),
-    setting("`iptables: false`, without br_netfilter", PLAIN, false),
+const BACKENDS: [Backend; 3] = [
+    Backend { title: "By nftables, as it comes", flags: &[], like: 0, published: [true, false, true] },
+    Backend { title: "`firewall-backend: iptables`", flags: CHAINS, like: 0, published: [true; 3] },
+    Backend { title: "`iptables: false`", flags: PLAIN, like: 1, published: [true, false, true] },
 ];
 
-/// What ufw's package does when it is installed, and the firewall switched on.
-const INSTALL: &str = "cp /usr/share/ufw/iptables/*.rules /usr/share/ufw/*.init /usr/share/ufw/ufw.conf /etc/ufw/ && \
-                       ufw --force enable";
+/// The ways to run dockerd.
+const DOCKERD: [&[&str]; 2] = [&[], PLAIN];
+
+/// Whether bridged packets pass the host's packet filter.
+const BRIDGED: [(&str, &str); 2] = [("with br_netfilter", "1"), ("without br_netfilter", "0")];
+
+/// What ufw's package does when it is installed; the firewall is off.
+const INSTALL: &str =
+    "cp /usr/share/ufw/iptables/*.rules /usr/share/ufw/*.init /usr/share/ufw/ufw.conf /etc/ufw/";
+
+/// What Debian's ufw is told, one after the other, while everything runs: nothing, to let nothing in, to let in what is published.
+const UFW: [&[&str]; 3] = [&[], &["--force enable"], &["allow 8080/tcp", "allow 8082/tcp", "allow 8083/tcp"]];
 
 /// A row per source, an answer per target; none where there is no such way to ask.
 type Found = Vec<Vec<Option<bool>>>;
+/// By [`BRIDGED`].
+type Both = [Found; 2];
 
 #[test]
 fn the_page_says_who_reaches_what() {
     assert!(rustix::process::geteuid().is_root(), "an end-to-end test needs root");
-    let found: Vec<(Found, Option<Found>)> = std::thread::scope(|scope| {
-        let runs = SETTINGS.map(|setting| {
-            let docker = setting.ufw.is_none().then(|| scope.spawn(move || explore(setting, false)));
-            (scope.spawn(move || explore(setting, true)), docker)
-        });
-        let join = |run: std::thread::ScopedJoinHandle<'_, Found>| run.join().expect("it is explored");
-        runs.into_iter().map(|(ours, docker)| (join(ours), docker.map(join))).collect()
+    let (ours, docker): (Vec<Vec<Both>>, Vec<Both>) = std::thread::scope(|scope| {
+        let docker = DOCKERD.map(|flags| scope.spawn(move || explore_dockerd(flags)));
+        let ours = BACKENDS.map(|backend| scope.spawn(move || explore_ours(&backend)));
+        let ours = ours.into_iter().map(|run| run.join().expect("it is explored")).collect();
+        (ours, docker.into_iter().map(|run| run.join().expect("it is explored")).collect())
     });
-    let page = render(&found);
+    let page = render(&ours, &docker);
     let place = peers::project().join("docs/reachability.md");
     if std::env::var_os("MINKE_E2E_WRITE_PAGES").is_some() {
         std::fs::write(&place, &page).expect("the page is written");
@@ -111,70 +123,98 @@ fn is_the_pages_dockerd() -> bool {
 
 /// The page without dockerd's answers.
 fn ours_alone(page: &str) -> String {
-    page.replace("**", "").replace(" (yes) |", " |").replace(" (no) |", " |")
+    page.replace("**", "").replace(" (yes)", "").replace(" (no)", "")
 }
 
-/// Starts an engine with all of it, and asks.
-fn explore(setting: Setting, ours: bool) -> Found {
+/// Asks our engine, for each thing that ufw is told.
+fn explore_ours(backend: &Backend) -> Vec<Both> {
     let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
-    let place = setting.ufw.map(|commands| {
-        let place = Place::with("ufw", scratch.path());
-        place.ok(INSTALL);
-        commands.iter().for_each(|command| drop(place.ok(&format!("ufw {command}"))));
-        place
-    });
-    let network = if place.is_some() { NETWORKS_HERE } else { NETWORKS };
-    let inside = place.as_ref().map(Place::inside).unwrap_or_default();
+    let place = Place::with("ufw", scratch.path());
+    place.ok(INSTALL);
+    let inside = place.inside();
     let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
-    let flags = [&[network], setting.flags].concat();
-    let engine = |places: &Path| match ours {
-        true => Box::new(Minke::new(places).inside(&inside)) as Box<dyn Engine>,
-        false => Box::new(Dockerd::new(places)) as Box<dyn Engine>,
-    };
-    let name = if ours { "minke" } else { "dockerd" };
-    let side = Side::start_with((name, Client::Docker), engine, scratch.path(), &flags);
-    let host = side.engine.pid().expect("the engine runs");
-    let value = if setting.br_netfilter { 1 } else { 0 };
-    let set = format!(
-        "cd /proc/sys/net/bridge && echo {value} >bridge-nf-call-iptables && echo {value} >bridge-nf-call-ip6tables"
-    );
-    let outside = Neighbour::start(host, "outer0", "cable0");
-    ip_in(host, &format!("addr add {HOST}/24 dev outer0"));
-    outside.ip("addr add 10.240.0.2/24 dev cable0");
-    outside.ip(&format!("route add default via {HOST}"));
-    side.ok("network create --subnet 10.241.1.0/24 front");
-    side.ok("network create --subnet 10.241.2.0/24 back");
-    side.ok("network create --subnet 10.241.3.0/24 --internal inner");
-    side.ok("network create --subnet 10.241.4.0/24 -o com.docker.network.bridge.enable_icc=false closed");
-    // Behind Docker, which turns it on for networks that are closed.
-    assert_eq!(run_in(host, peers::busybox(), &["sh", "-c", &set]).code, 0);
-    let mut places: BTreeMap<&str, (i32, IpAddr)> = BTreeMap::new();
-    for (name, rest) in [
-        ("web", "--network front -p 8080:80"),
-        ("plain", "--network front"),
-        ("local", "--network front -p 127.0.0.1:8083:80"),
-        ("inner", "--network inner"),
-        ("closed", "--network closed -p 8082:80"),
-        ("beside-front", "--network front"),
-        ("beside-inner", "--network inner"),
-        ("beside-closed", "--network closed"),
-        ("far", "--network back"),
-    ] {
-        side.ok(&format!("run -d --name {name} {rest} busybox {SERVE}"));
-        let format = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let shown = side.ok(&format!("inspect --format '{format}' {name}"));
-        let (pid, address) = shown.split_once(' ').expect("two words");
-        let pid = pid.parse().expect("a pid");
-        let pid = if ours { pid } else { of_peer(host, pid) };
-        let address: IpAddr = address.parse().expect("an address");
-        within(60, &format!("{name} serves"), || {
-            gets_page(pid, SocketAddr::new(address, 80), "hello", LIMIT).then_some(())
+    let flags = [&[NETWORKS_HERE], backend.flags].concat();
+    let engine = |places: &Path| Box::new(Minke::new(places).inside(&inside)) as Box<dyn Engine>;
+    let side = Side::start_with(("minke", Client::Docker), engine, scratch.path(), &flags);
+    let scene = Scene::make(side, true);
+    let asked = UFW.iter().zip(backend.published).map(|(commands, published)| {
+        commands.iter().for_each(|command| drop(place.ok(&format!("ufw {command}"))));
+        let words = format!("{}: {published} after {commands:?}", backend.title);
+        let published_at = SocketAddr::new(HOST.parse().expect("an address"), 8080);
+        within(30, &words, || {
+            let reached = gets_page(scene.outside.pid(), published_at, "hello", LIMIT);
+            (reached == published).then_some(())
         });
-        places.insert(name, (pid, address));
+        scene.ask_both()
+    });
+    let asked = asked.collect();
+    scene.end();
+    asked
+}
+
+/// Asks dockerd.
+fn explore_dockerd(flags: &[&str]) -> Both {
+    let scratch = tempfile::Builder::new().prefix("minke-e2e-").tempdir().expect("a scratch folder");
+    let flags = [&[NETWORKS], flags].concat();
+    let engine = |places: &Path| Box::new(Dockerd::new(places)) as Box<dyn Engine>;
+    let side = Side::start_with(("dockerd", Client::Docker), engine, scratch.path(), &flags);
+    let scene = Scene::make(side, false);
+    let asked = scene.ask_both();
+    scene.end();
+    asked
+}
+
+/// An engine with all that is asked, and another host.
+struct Scene {
+    side: Side,
+    host: i32,
+    outside: Neighbour,
+    places: BTreeMap<&'static str, (i32, IpAddr)>,
+}
+
+impl Scene {
+    fn make(side: Side, ours: bool) -> Self {
+        let host = side.engine.pid().expect("the engine runs");
+        let outside = Neighbour::start(host, "outer0", "cable0");
+        ip_in(host, &format!("addr add {HOST}/24 dev outer0"));
+        outside.ip("addr add 10.240.0.2/24 dev cable0");
+        outside.ip(&format!("route add default via {HOST}"));
+        side.ok("network create --subnet 10.241.1.0/24 front");
+        side.ok("network create --subnet 10.241.2.0/24 back");
+        side.ok("network create --subnet 10.241.3.0/24 --internal inner");
+        side.ok("network create --subnet 10.241.4.0/24 -o com.docker.network.bridge.enable_icc=false closed");
+        let mut places = BTreeMap::new();
+        for (name, rest) in CONTAINERS {
+            side.ok(&format!("run -d --name {name} {rest} busybox {SERVE}"));
+            let format = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+            let shown = side.ok(&format!("inspect --format '{format}' {name}"));
+            let (pid, address) = shown.split_once(' ').expect("two words");
+            let pid = pid.parse().expect("a pid");
+            let pid = if ours { pid } else { of_peer(host, pid) };
+            let address: IpAddr = address.parse().expect("an address");
+            within(60, &format!("{name} serves"), || {
+                gets_page(pid, SocketAddr::new(address, 80), "hello", LIMIT).then_some(())
+            });
+            places.insert(name, (pid, address));
+        }
+        Self { side, host, outside, places }
     }
-    let all = ask_all(host, outside.pid(), &places);
-    side.ok("rm -f web plain local inner closed beside-front beside-inner beside-closed far");
-    all
+
+    /// Asks with and without br_netfilter, which Docker turns on for networks that are closed.
+    fn ask_both(&self) -> Both {
+        BRIDGED.map(|(_, value)| {
+            let set = format!(
+                "cd /proc/sys/net/bridge && echo {value} >bridge-nf-call-iptables && echo {value} >bridge-nf-call-ip6tables"
+            );
+            assert_eq!(run_in(self.host, peers::busybox(), &["sh", "-c", &set]).code, 0);
+            ask_all(self.host, self.outside.pid(), &self.places)
+        })
+    }
+
+    fn end(self) {
+        let names = CONTAINERS.map(|(name, _)| name).join(" ");
+        self.side.ok(&format!("rm -f {names}"));
+    }
 }
 
 /// Asks everything at once.
@@ -241,32 +281,44 @@ fn ancestors(pid: i32) -> Vec<i32> {
     found
 }
 
-fn render(found: &[(Found, Option<Found>)]) -> String {
+fn render(ours: &[Vec<Both>], docker: &[Both]) -> String {
     let mut page = String::from(include_str!("reachability/head.md"));
-    for (setting, (ours, docker)) in SETTINGS.iter().zip(found) {
-        let _ = write!(page, "\n## {}\n\n| from |", setting.title);
-        for (title, ..) in TARGETS {
-            let _ = write!(page, " {title} |");
-        }
-        page.push_str("\n|---|");
-        TARGETS.iter().for_each(|_| page.push_str("---|"));
-        page.push('\n');
-        for (at, source) in SOURCES.iter().enumerate() {
-            let _ = write!(page, "| {source} |");
-            let docker = docker.as_ref().unwrap_or(ours);
-            for (ours, docker) in ours[at].iter().zip(&docker[at]) {
-                let word = |answer: &Option<bool>| match answer {
-                    Some(true) => "yes",
-                    Some(false) => "no",
-                    None => "",
-                };
-                let _ = match ours == docker {
-                    true => write!(page, " {} |", word(ours)),
-                    false => write!(page, " **{}** ({}) |", word(ours), word(docker)),
-                };
+    for (backend, ours) in BACKENDS.iter().zip(ours) {
+        for (bridged, (title, _)) in BRIDGED.iter().enumerate() {
+            let _ = write!(page, "\n## {}, {title}\n\n| from |", backend.title);
+            for (title, ..) in TARGETS {
+                let _ = write!(page, " {title} |");
             }
+            page.push_str("\n|---|");
+            TARGETS.iter().for_each(|_| page.push_str("---|"));
             page.push('\n');
+            for (row, source) in SOURCES.iter().enumerate() {
+                let _ = write!(page, "| {source} |");
+                for column in 0..TARGETS.len() {
+                    let by_ufw: Vec<_> = ours.iter().map(|both| both[bridged][row][column]).collect();
+                    let _ = write!(page, " {} |", cell(&by_ufw, docker[backend.like][bridged][row][column]));
+                }
+                page.push('\n');
+            }
         }
     }
     page + include_str!("reachability/tail.md")
+}
+
+/// One answer, or one for each thing that ufw was told where those differ; dockerd's, without ufw, in brackets where it is another.
+fn cell(by_ufw: &[Option<bool>], docker: Option<bool>) -> String {
+    let word = |answer: Option<bool>| match answer {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
+    };
+    let first = match by_ufw[0] == docker {
+        true => word(by_ufw[0]).to_owned(),
+        false => format!("**{}** ({})", word(by_ufw[0]), word(docker)),
+    };
+    if by_ufw.iter().all(|answer| *answer == by_ufw[0]) {
+        return first;
+    }
+    let others = by_ufw[1..].iter().map(|answer| word(*answer).to_owned());
+    std::iter::once(first).chain(others).collect::<Vec<_>>().join(", ")
 }
