@@ -124,10 +124,9 @@ impl Engine for Minke {
         drop(writing);
         fcntl_setfd(&ready, FdFlags::empty()).expect("a flag");
         let own_network = flags.contains(&NETWORKS);
-        if own_network {
-            self.inside = inside_network(self.network.as_ref());
-        }
-        let mut command = match self.inside.split_first() {
+        let around = if own_network { inside_network(self.network.as_ref()) } else { Vec::new() };
+        let inside = [around, self.inside.clone()].concat();
+        let mut command = match inside.split_first() {
             Some((program, words)) => {
                 let mut command = Command::new(program);
                 command.args(words).arg(peers::minke());

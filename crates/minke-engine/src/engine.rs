@@ -198,7 +198,7 @@ impl Shared {
         let id = engine_id(&store)?;
         let ground = Ground::open(&options.exec_root);
         let mut network = options.network.clone();
-        if let (Some(why), DefaultBridge::Own) = (no_bridge(&ground, remap.is_some()), &network.bridge) {
+        if let (Some(why), DefaultBridge::Own) = (ground.missing(), &network.bridge) {
             tracing::warn!("containers that choose no network get none: {why}");
             network.bridge = DefaultBridge::None;
         }
@@ -280,14 +280,6 @@ impl Shared {
         let write = move || store.put_container(&record.id, &bytes, keep);
         tokio::task::spawn_blocking(write).await.context("keeping a container's record")?
     }
-}
-
-/// Why containers can't be on the default bridge, if so.
-pub fn no_bridge(ground: &Ground, remapped: bool) -> Option<String> {
-    if remapped {
-        return Some("with userns-remap they can't be connected to networks yet".into());
-    }
-    ground.missing().map(str::to_owned)
 }
 
 fn make_root(path: &Path, mode: u32) -> Result<()> {

@@ -278,7 +278,14 @@ pub fn start_holder(shim: &ShimImage, cgroup: Option<&OwnedFd>) -> Result<(Owned
     let cgroup = cgroup.map(|fd| fd.as_fd());
     let arguments: &[&str] = &["minke-shim", "hold"];
     let started = shim
-        .start(Start { control: control.as_fd(), arguments, cgroup, v1_tasks: &[], namespaces: 0 })
+        .start(Start {
+            control: control.as_fd(),
+            arguments,
+            cgroup,
+            v1_tasks: &[],
+            namespaces: 0,
+            users: None,
+        })
         .context(failed)?;
     let pid = started.pid;
     shims::adopt(started);

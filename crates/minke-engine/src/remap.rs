@@ -5,12 +5,13 @@
 //! for a range of ids, and `--userns=host` sees the same layers unmapped. Volumes and binds have the host's ids.
 //! See docs/design/user-namespaces.md.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use minke_model::idmap::{IdMap, IdRange, subordinate};
 use minke_model::{Context as _, Error, Result};
+use minke_network::link::Namespace;
 use minke_spec::docker::UserNamespace;
 use minke_sys::overlay::{LayerMap, Overlay};
 use minke_sys::spawn::{Image, Start};
@@ -192,6 +193,30 @@ impl Remap {
         UserNamespace { join, uids: rows(self.map.uids()), gids: rows(self.map.gids()) }
     }
 
+    /// Makes the user namespace of a container that is on networks, or takes the one that it joins, and a network namespace that
+    /// belongs to it. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_network(&self, join: Option<&str>, shim: &Image) -> Result<(OwnedFd, Namespace)> {
+        let network = u64::from(process::CLONE_NEWNET);
+        let made = || -> std::io::Result<(OwnedFd, OwnedFd)> {
+            if let Some(path) = join {
+                let users = open_namespace(path)?;
+                let held = Held::start(shim, Some(users.as_fd()), network)?;
+                return Ok((users, held.namespace("net")?));
+            }
+            let held = Held::start(shim, None, network | u64::from(process::CLONE_NEWUSER))?;
+            held.give(&self.map)?;
+            Ok((held.namespace("user")?, held.namespace("net")?))
+        };
+        let (users, network) = made().context("making a network namespace for the container's users")?;
+        let network = Namespace::open(network)?;
+        let up = network.run(minke_sys::link::loopback_up)?;
+        up.map_err(std::io::Error::from).context("bringing up the loopback device")?;
+        Ok((users, network))
+    }
+
     /// Does work of the engine's in files of a container, as its root where something is made.
     pub fn as_root<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let (uid, gid) = self.map.root();
@@ -211,26 +236,52 @@ impl Remap {
 
 /// Starts a process in a new user namespace, gives that its map, and keeps it after the process has ended.
 fn make_namespace(map: &IdMap, shim: &Image) -> std::io::Result<OwnedFd> {
-    let (ours, theirs) = channel::pair()?;
-    let started = shim.start(Start {
-        control: theirs.as_fd(),
-        arguments: &["minke-shim", "ids"],
-        cgroup: None,
-        v1_tasks: &[],
-        namespaces: u64::from(process::CLONE_NEWUSER),
-    })?;
-    let pid = started.pid;
-    crate::container::shims::adopt(started);
-    let render = |ranges: &[IdRange]| -> String {
-        ranges.iter().map(|row| format!("{} {} {}\n", row.inside, row.outside, row.count)).collect()
-    };
-    for (name, ranges) in [("gid_map", map.gids()), ("uid_map", map.uids())] {
-        std::fs::write(format!("/proc/{pid}/{name}"), render(ranges))?;
+    let held = Held::start(shim, None, u64::from(process::CLONE_NEWUSER))?;
+    held.give(map)?;
+    held.namespace("user")
+}
+
+/// A process that does nothing but hold namespaces until this goes.
+struct Held {
+    pid: i32,
+    _until: OwnedFd,
+}
+
+impl Held {
+    /// Starts one in new `namespaces`, which belong to `users` if those are given.
+    fn start(shim: &Image, users: Option<BorrowedFd<'_>>, namespaces: u64) -> std::io::Result<Self> {
+        let (ours, theirs) = channel::pair()?;
+        let started = shim.start(Start {
+            control: theirs.as_fd(),
+            arguments: &["minke-shim", "ids"],
+            cgroup: None,
+            v1_tasks: &[],
+            namespaces,
+            users,
+        })?;
+        let pid = started.pid;
+        crate::container::shims::adopt(started);
+        Ok(Self { pid, _until: ours })
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let namespace = rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, Mode::empty())?;
-    drop(ours);
-    Ok(namespace)
+
+    /// Gives its users their map.
+    fn give(&self, map: &IdMap) -> std::io::Result<()> {
+        let render = |ranges: &[IdRange]| -> String {
+            ranges.iter().map(|row| format!("{} {} {}\n", row.inside, row.outside, row.count)).collect()
+        };
+        for (name, ranges) in [("gid_map", map.gids()), ("uid_map", map.uids())] {
+            std::fs::write(format!("/proc/{}/{name}", self.pid), render(ranges))?;
+        }
+        Ok(())
+    }
+
+    fn namespace(&self, kind: &str) -> std::io::Result<OwnedFd> {
+        open_namespace(&format!("/proc/{}/ns/{kind}", self.pid))
+    }
+}
+
+fn open_namespace(path: &str) -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl Shared {
     /// What is said in info where containers are on no bridge although nobody wanted that.
     fn network_warning(&self) -> Vec<String> {
         let wanted = self.options.network.bridge == DefaultBridge::Own;
-        let why = crate::engine::no_bridge(&self.ground, self.remap.is_some()).filter(|_| wanted);
+        let why = self.ground.missing().filter(|_| wanted);
         why.map(|why| format!("WARNING: No default bridge network: {why}")).into_iter().collect()
     }
 }

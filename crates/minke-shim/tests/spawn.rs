@@ -23,6 +23,7 @@ fn check_end_without_start(keeping: Keeping) {
         cgroup: None,
         v1_tasks: &[],
         namespaces: 0,
+        users: None,
     };
     let started = image.start(start).unwrap();
     drop(theirs);

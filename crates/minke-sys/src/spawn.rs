@@ -108,9 +108,12 @@ impl Image {
             tasks: &tasks,
             arguments: &arguments,
             environment: &environment,
+            users: start.users.map(|fd| (fd.as_raw_fd(), start.namespaces)),
             failure: 0,
         };
-        run_vforked(job, start.cgroup, start.namespaces)
+        // What is to belong to other users is made after those are joined.
+        let born_in = if start.users.is_some() { 0 } else { start.namespaces };
+        run_vforked(job, start.cgroup, born_in)
     }
 }
 
@@ -127,6 +130,8 @@ pub struct Start<'a> {
     pub v1_tasks: &'a [BorrowedFd<'a>],
     /// `CLONE_NEW*` bits of the namespaces to be born in.
     pub namespaces: u64,
+    /// A user namespace to join, to which those belong then.
+    pub users: Option<BorrowedFd<'a>>,
 }
 
 /// A program that was started.
@@ -145,6 +150,8 @@ struct Job<'a> {
     tasks: &'a [i32],
     arguments: &'a Strings,
     environment: &'a Strings,
+    /// The user namespace to join, and what is made in it.
+    users: Option<(i32, u64)>,
     /// Written by the child: the error number of what failed.
     failure: i32,
 }
@@ -202,6 +209,11 @@ fn prepare(job: &Job<'_>) -> crate::Result<()> {
     for &file in job.tasks {
         // SAFETY: two bytes of a constant; the number is open in the parent, whose table this is a copy of.
         unsafe { call!(k::__NR_write, file, c"0".as_ptr(), 1) }?;
+    }
+    if let Some((users, namespaces)) = job.users {
+        // SAFETY: no memory arguments; the number is open in the parent, whose table this is a copy of.
+        unsafe { call!(k::__NR_setns, users, u64::from(k::CLONE_NEWUSER)) }?;
+        crate::process::unshare(namespaces)?;
     }
     for number in 0..3 {
         // SAFETY: no memory arguments; the table is the child's own.

@@ -5,17 +5,23 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::Command;
 
-use minke_e2e::{Client, Rig};
+use minke_e2e::engine::NETWORKS;
+use minke_e2e::{Client, Rig, within};
 
 /// The first id of the containers' on the host.
 const ROOT: u32 = 200_000;
 
 /// Runs a test with an engine that remaps, on a host whose /etc names the user for it.
 fn remapped(body: impl Fn(&Rig)) {
+    remapped_with(&[], body);
+}
+
+fn remapped_with(flags: &[&str], body: impl Fn(&Rig)) {
     let folder = etc();
     let inside = inside(folder.path());
     let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
-    Rig::run_inside(Client::Minke, &inside, &["--userns-remap", "default"], body);
+    let flags = [&["--userns-remap", "default"], flags].concat();
+    Rig::run_inside(Client::Minke, &inside, &flags, body);
 }
 
 /// Returns a folder with a copy of /etc that names the user.
@@ -202,5 +208,76 @@ fn who_shares_namespaces_shares_the_users() {
         rig.kill_engine();
         rig.start_engine();
         assert_eq!(namespace("exec one"), own);
+    });
+}
+
+/// Serves a page at port 80.
+const SERVE: &str = "sh -c 'mkdir -p /www && echo hello >/www/index.html && httpd -f -p 80 -h /www'";
+
+fn served(rig: &Rig, ask: &str) {
+    within(20, ask, || (rig.cli(ask).text() == "hello").then_some(()));
+}
+
+#[test]
+fn networks_belong_to_the_containers_users() {
+    remapped_with(&[NETWORKS], |rig| {
+        rig.ok("network create front");
+        rig.ok(&format!("run -d --name web --network front -p 8080:80 busybox {SERVE}"));
+        rig.ok("run -d --name one --network front busybox sleep 1000");
+        let get = "wget -q -O - http://web/";
+        served(rig, &format!("exec one {get}"));
+        assert_eq!(rig.on_host(&["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]).text(), "hello");
+        assert!(rig.ok("exec one cat /etc/resolv.conf").contains("nameserver 127.0.0.11"));
+        let owners = "exec one sh -c 'stat -c %u:%g /etc/hosts /etc/resolv.conf /etc/hostname /sys/class/net/eth0/mtu | uniq'";
+        assert_eq!(rig.ok(owners), "0:0");
+        let pid = rig.inspect("one")["State"]["Pid"].as_i64().expect("a pid");
+        let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("a map");
+        assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "200000", "65536"]);
+        assert_ne!(
+            rig.ok("exec one readlink /proc/self/ns/user"),
+            rig.ok("exec web readlink /proc/self/ns/user")
+        );
+        // Its root may do there what the flags say, and no more.
+        let run = "run --rm --network front";
+        let add = "busybox ip addr add 192.0.2.77/32 dev lo";
+        rig.ok(&format!("{run} --cap-add NET_ADMIN {add}"));
+        rig.fails(&format!("{run} {add}"), 2, "Operation not permitted");
+        let read = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/conf/all/forwarding";
+        let flags = "-u alice --sysctl net.ipv4.conf.all.forwarding=1";
+        assert_eq!(rig.ok(&format!("{run} {flags} busybox {read}")), "0\n1");
+        assert_eq!(rig.ok(&format!("{run} --init busybox {get}")), "hello");
+        // Who shares the users or the network of another one, and who is the host's.
+        assert_eq!(rig.ok(&format!("run --rm --network container:one busybox {get}")), "hello");
+        assert_eq!(rig.ok(&format!("{run} --pid container:one busybox {get}")), "hello");
+        assert_eq!(rig.ok(&format!("{run} --ipc shareable busybox {get}")), "hello");
+        assert_eq!(rig.ok(&format!("{run} --userns host busybox {get}")), "hello");
+        assert!(rig.ok("run --rm --network bridge busybox ip route").contains("default via"));
+    });
+}
+
+#[test]
+fn networks_come_and_go_while_a_container_with_its_own_users_runs() {
+    remapped_with(&[NETWORKS], |rig| {
+        rig.ok("network create front");
+        rig.ok("network create back");
+        rig.ok(&format!("run -d --name web --network front -p 8080:80 busybox {SERVE}"));
+        rig.ok("run -d --name one --network none busybox sleep 1000");
+        rig.fails("network connect front one", 1, "cannot be connected to multiple networks");
+        rig.ok("run -d --name two --network back busybox sleep 1000");
+        rig.ok("network connect --alias served back web");
+        served(rig, "exec two wget -q -O - http://served/");
+        assert_eq!(rig.ok("exec web stat -c %u /etc/hosts"), "0");
+        rig.ok("network disconnect front web");
+        served(rig, "exec two wget -q -O - http://served/");
+        rig.ok("network connect front two");
+        assert!(rig.ok("exec two ip addr").contains("eth1"));
+        // An engine that comes back has all of it, and restarts it.
+        rig.kill_engine();
+        rig.start_engine();
+        served(rig, "exec two wget -q -O - http://web/");
+        rig.ok("restart -t 0 web");
+        served(rig, "exec two wget -q -O - http://served/");
+        rig.ok("rm -f one two web");
+        rig.ok("network rm front back");
     });
 }

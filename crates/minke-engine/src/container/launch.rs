@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::sync::Arc;
 
@@ -110,7 +110,8 @@ pub async fn launch(
     let namespaces = prepared.request.plan.namespaces.clone();
     let answer = connection.request(&Request::Start(prepared.request), &descriptors).await;
     drop(prepared.hold);
-    shared.spare_networks.refill(&namespaces, prepared.connecting.joining.needs_links());
+    let used = prepared.connecting.joining.needs_links() && prepared.connecting.users.is_none();
+    shared.spare_networks.refill(&namespaces, used);
     match answer {
         Ok((Reply::Started(started), descriptors)) => {
             let pidfd = descriptors.into_iter().next();
@@ -154,10 +155,8 @@ fn prepare(
     let paths = shared.paths(&record.id);
     make_directories(&paths)?;
     let joining = join::begin(shared, record, generation)?;
-    let linking = match joining.needs_links() {
-        true => Some(joining.link(shared.spare_networks.take_now()?)),
-        false => None,
-    };
+    let mut joined = namespaces::join(shared, record)?;
+    let mut connecting = Connecting::begin(shared, record, joining, &mut joined)?;
     let root = mount_root(shared, record)?;
     if generation == 1 {
         match shared.remap_of(record) {
@@ -166,12 +165,10 @@ fn prepare(
         }
     }
     let mounts::Prepared { settings: wanted, given } = mounts::prepare(shared, record, generation)?;
-    let joined = namespaces::join(shared, record)?;
     if joined.network.is_none() {
-        write_network_files(shared, record, &paths, joining.live())?;
+        write_network_files(shared, record, &paths, connecting.joining.live())?;
     }
     let runtime = foreign::of(shared, &record.host_config.runtime)?;
-    let mut connecting = Connecting { joining, linking, namespace: None };
     let (settings, hooks) = container_settings(shared, record, generation, &root, &paths, (wanted, joined))?;
     let plan = minke_spec::plan_start(&settings, &shared.host.facts, &shared.filters)?;
     tracing::debug!(container = %record.id, generation, "start plan:\n{}", minke_spec::render(&plan));
@@ -215,6 +212,8 @@ struct Connecting {
     joining: Joining,
     linking: Option<tokio::task::JoinHandle<Result<join::Linked>>>,
     namespace: Option<Arc<Namespace>>,
+    /// The user namespace that its network belongs to, for the shim to join.
+    users: Option<OwnedFd>,
 }
 
 impl Drop for Connecting {
@@ -227,6 +226,25 @@ impl Drop for Connecting {
 }
 
 impl Connecting {
+    /// Has the container's interfaces made, if it gets any, in a namespace of its own, which belongs to its users.
+    fn begin(shared: &Shared, record: &Record, joining: Joining, joined: &mut Joined) -> Result<Self> {
+        let mut connecting = Self { joining, linking: None, namespace: None, users: None };
+        if !connecting.joining.needs_links() {
+            return Ok(connecting);
+        }
+        let network = match shared.remap_of(record) {
+            None => shared.spare_networks.take_now()?,
+            Some(remap) => {
+                let (users, network) = remap.make_network(joined.user.as_deref(), &shared.shim)?;
+                joined.user = Some(format!("/proc/{}/fd/{}", std::process::id(), users.as_raw_fd()));
+                connecting.users = Some(users);
+                network
+            }
+        };
+        connecting.linking = Some(connecting.joining.link(network));
+        Ok(connecting)
+    }
+
     /// Waits until the container's interfaces are there; returns the namespace that has them.
     fn wait(&mut self) -> Result<Option<Arc<Namespace>>> {
         if let Some(linking) = self.linking.take() {
@@ -467,6 +485,7 @@ fn spawn_shim(shared: &Shared, record: &Record, control: &OwnedFd) -> Result<i32
             cgroup: home.v2.as_ref().map(|fd| fd.as_fd()),
             v1_tasks: &tasks,
             namespaces: 0,
+            users: None,
         })
         .context("starting the container's shim")?;
     let pid = started.pid;

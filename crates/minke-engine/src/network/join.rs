@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minke_api::network::EndpointSettings;
-use minke_model::{Error, ErrorKind, Result};
+use minke_model::{Error, Result};
 use minke_network::link::Namespace;
 use minke_network::netd::{Given, Reservations, Sockets};
 use minke_network::options::BridgeOptions;
@@ -66,12 +66,6 @@ pub fn begin(shared: &Arc<Shared>, record: &Arc<Record>, generation: u64) -> Res
     // From here on, dropping it gives everything back.
     joining.live = Some(live);
     if let Some(live) = joining.live.as_mut().filter(|live| live.endpoints.values().any(has_interface)) {
-        if shared.remap_of(record).is_some() {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                "a container with a user namespace can't be connected to a network yet: use --network none or host, or --userns host",
-            ));
-        }
         link_names(shared, record, live);
         joining.given = publish_ports(shared, record, live)?;
         live.endpoints.values().for_each(|endpoint| shared.networks.update(endpoint));

@@ -311,6 +311,7 @@ fn start(shared: &Shared) -> Result<Packets> {
             cgroup: home.v2.as_ref().map(|fd| fd.as_fd()),
             v1_tasks: &tasks,
             namespaces: 0,
+            users: None,
         })
         .context(failed)?;
     Note::of(0, started.pid)?.write(&shared.folder.join(NOTE))?;

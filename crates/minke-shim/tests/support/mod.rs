@@ -266,6 +266,7 @@ impl Container {
             cgroup: None,
             v1_tasks: &[],
             namespaces: 0,
+            users: None,
         };
         self.shim = Some(shim_image().start(start).unwrap());
         self.control = Some(ours);
