@@ -10,6 +10,7 @@ use crate::cgroup::plan_cgroup;
 use crate::devices::parse_rules;
 use crate::host::HostFacts;
 use crate::mounts::{MountContext, PATH_LIMIT, id_map, normalise, plan_mounts, propagation, text};
+use crate::net_devices::plan_net_devices;
 use crate::plan::{DeviceNode, MountStep, NamespacePlan, RootPlan, StartPlan};
 use crate::process::plan_process;
 use crate::seccomp;
@@ -74,6 +75,7 @@ pub fn compile(spec: &Spec, host: &HostFacts) -> Result<StartPlan> {
     let namespaces = plan_namespaces(linux)?;
     let has = |kind: u64| namespaces.new & kind != 0 || namespaces.join.iter().any(|(bit, _)| *bit == kind);
     check_names(spec, has(NEW_UTS))?;
+    let net_devices = plan_net_devices(linux, has(NEW_NETWORK))?;
 
     let resources = linux.resources().clone().unwrap_or_default();
     let rules = parse_rules(resources.devices().as_deref().unwrap_or_default())?;
@@ -104,6 +106,7 @@ pub fn compile(spec: &Spec, host: &HostFacts) -> Result<StartPlan> {
     }
     process.personality = personality(linux)?;
     Ok(StartPlan {
+        net_devices,
         cgroup,
         root,
         mounts,
@@ -147,14 +150,11 @@ fn check_version(version: &str) -> Result<()> {
 /// Hooks and the processors of later processes aren't the plan's: whoever reads a bundle sees to them. Without the means
 /// for it, `intelRdt` has no effect.
 fn refuse_unimplemented(linux: &Linux) -> Result<()> {
-    let asked = [
-        (linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()), "linux.netDevices"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-    ];
-    match asked.iter().find(|(there, _)| *there) {
-        Some((_, what)) => {
-            Err(Error::new(ErrorKind::NotImplemented, format!("not supported in the configuration: {what}")))
-        }
+    match linux.memory_policy() {
+        Some(_) => Err(Error::new(
+            ErrorKind::NotImplemented,
+            "not supported in the configuration: linux.memoryPolicy",
+        )),
         None => Ok(()),
     }
 }

@@ -31,6 +31,8 @@ pub mod host;
 #[cfg(feature = "std")]
 mod mounts;
 #[cfg(feature = "std")]
+mod net_devices;
+#[cfg(feature = "std")]
 pub mod process;
 #[cfg(feature = "std")]
 mod render;

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct StartPlan {
     /// Namespaces to make or to join.
     pub namespaces: NamespacePlan,
+    /// Interfaces of the host that are moved into the container's network namespace, in this order.
+    pub net_devices: Vec<NetDevice>,
     /// Control groups.
     pub cgroup: CgroupPlan,
     /// The root file system.
@@ -59,6 +61,15 @@ pub struct NamespacePlan {
     pub loopback_up: bool,
     /// A new time namespace's offsets: clock (`monotonic`, `boottime`), seconds, nanoseconds.
     pub time_offsets: Vec<(String, i64, u32)>,
+}
+
+/// An interface of the host's that becomes the container's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetDevice {
+    /// What it is called on the host.
+    pub host_name: String,
+    /// What it is called in the container; with `%d` in it, the first number that is free there takes its place.
+    pub name: String,
 }
 
 /// The control groups of the container: made, limited and removed by whoever prepares the start, entered by the child.

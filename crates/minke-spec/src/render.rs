@@ -71,6 +71,9 @@ fn render_into(plan: &StartPlan, out: &mut String) -> std::fmt::Result {
     for (clock, seconds, nanoseconds) in &plan.namespaces.time_offsets {
         writeln!(out, "clock {clock} {seconds} s {nanoseconds} ns")?;
     }
+    for device in &plan.net_devices {
+        writeln!(out, "interface {} as {}", device.host_name, device.name)?;
+    }
     render_cgroup(plan, out)?;
     let root = plan.root.path.as_deref().unwrap_or("as handed over");
     let readonly = if plan.root.readonly { " ro" } else { "" };

@@ -11,6 +11,7 @@ pub mod channel;
 pub mod credentials;
 pub mod descriptor;
 pub mod epoll;
+pub mod interface;
 pub mod link;
 pub mod memory;
 pub mod mount;

@@ -16,8 +16,8 @@ pub struct Request {
     /// Below `/v2/`; else with its slash.
     pub path: String,
     pub query: String,
-    /// Where the range begins that is asked for.
-    from: usize,
+    /// The range that is asked for: where it begins, and where it ends if it says so.
+    range: (usize, Option<usize>),
     /// Where the range begins that is sent.
     pub sent_from: Option<usize>,
     pub length: usize,
@@ -35,7 +35,7 @@ impl Request {
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let path = path.strip_prefix("/v2/").unwrap_or(path).to_owned();
         let (query, kind) = (query.to_owned(), String::new());
-        let mut request = Self { method, path, query, from: 0, sent_from: None, length: 0, kind };
+        let mut request = Self { method, path, query, range: (0, None), sent_from: None, length: 0, kind };
         let first = |range: &str| range.split('-').next().and_then(|text| text.trim().parse().ok());
         loop {
             let mut header = String::new();
@@ -43,7 +43,7 @@ impl Request {
             let Some((name, value)) = header.trim_end().split_once(':') else { return Ok(Some(request)) };
             let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
-                "range" => request.from = value.strip_prefix("bytes=").and_then(first).unwrap_or(0),
+                "range" => request.range = range(value),
                 "content-range" => request.sent_from = first(value),
                 "content-length" => request.length = value.parse().unwrap_or(0),
                 "content-type" => request.kind = value.to_owned(),
@@ -55,6 +55,13 @@ impl Request {
     fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
+}
+
+/// Where `bytes=FIRST-LAST` begins, and what is behind its last byte.
+fn range(text: &str) -> (usize, Option<usize>) {
+    let parts = text.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let (first, last) = parts.unwrap_or_default();
+    (first.parse().unwrap_or(0), last.parse().ok().map(|last: usize| last + 1))
 }
 
 /// One connection, of a time: what is cut later goes no further.
@@ -74,7 +81,7 @@ pub fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         if let Some((name, rest)) = request.path.split_once("/blobs/uploads/") {
             upload::serve(&mut connection, &request, name, rest)?;
         } else if let Some((_, digest)) = request.path.split_once("/blobs/") {
-            if !give_blob(&mut connection, digest, request.from, request.is_head())? {
+            if !give_blob(&mut connection, digest, request.range, request.is_head())? {
                 return Ok(());
             }
         } else if let Some((name, reference)) = request.path.split_once("/manifests/") {
@@ -180,27 +187,35 @@ fn take_manifest(
 }
 
 /// Gives a blob in its manner; tells whether the connection can serve on.
-fn give_blob(connection: &mut Connection, digest: &str, from: usize, head: bool) -> io::Result<bool> {
+fn give_blob(
+    connection: &mut Connection,
+    digest: &str,
+    (from, to): (usize, Option<usize>),
+    head: bool,
+) -> io::Result<bool> {
     let shared = connection.shared;
     let (found, manner) = {
         let mut state = lock(shared);
         if !head {
             state.given.entry(digest.to_owned()).or_default().1 += 1;
         }
-        (state.blobs.get(digest).cloned(), state.manners.get(digest).copied().unwrap_or_default())
+        let found = state.blobs.get(digest).map(|bytes| {
+            let end = to.unwrap_or(bytes.len()).min(bytes.len());
+            (bytes[from.min(end)..end].to_vec(), bytes.len())
+        });
+        (found, state.manners.get(digest).copied().unwrap_or_default())
     };
-    let Some(mut bytes) = found else {
+    let Some((mut bytes, total)) = found else {
         connection.refuse("404 Not Found", "BLOB_UNKNOWN", head)?;
         return Ok(true);
     };
     if manner == Manner::Wrong {
         bytes.iter_mut().for_each(|byte| *byte ^= 1);
     }
-    let total = bytes.len();
-    let bytes = &bytes[from.min(total)..];
-    let mut text = match from {
-        0 => "HTTP/1.1 200 OK\r\n".to_owned(),
-        _ => format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{total}\r\n", total - 1),
+    let last = (from + bytes.len()).saturating_sub(1);
+    let mut text = match (from, to) {
+        (0, None) => "HTTP/1.1 200 OK\r\n".to_owned(),
+        _ => format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{total}\r\n"),
     };
     let _ = write!(text, "Accept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n", bytes.len());
     connection.writer.write_all(text.as_bytes())?;

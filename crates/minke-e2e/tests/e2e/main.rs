@@ -44,6 +44,7 @@ mod metrics;
 mod mixed;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod netd;
 mod networks;
 mod nfs;

@@ -74,6 +74,16 @@ impl Bundle {
         Session::start(command, &words.join(" ")).finish(deadline::seconds(30))
     }
 
+    /// Runs it in a network namespace of its own that a script has made ready.
+    fn in_network(&self, script: &str, words: &[&str]) -> Output {
+        let inner = self.command(words);
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", &format!("set -e; {script}; exec \"$@\""), "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(self.path("bundle"));
+        command.stdin(Stdio::null());
+        Session::start(command, &words.join(" ")).finish(deadline::seconds(30))
+    }
+
     fn ok(&self, words: &[&str]) -> String {
         let output = self.oci(words);
         assert_eq!(output.code, 0, "{words:?}: {output:?}");
@@ -232,6 +242,67 @@ fn hooks_run_in_their_order_with_the_state() {
         .configure(&["true"], |config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}));
     let failed = bundle.oci(&["run", "two"]);
     assert!(failed.code == 1 && failed.stderr.contains("error running hook"), "{failed:?}");
+    census(&bundle);
+}
+
+#[test]
+fn interfaces_of_the_host_are_moved_in() {
+    let bundle = Bundle::new(&["true"]);
+    if bundle.reference {
+        return; // runc 1.1 has none of it
+    }
+    let ip = peers::program("ip", "docker");
+    let cards = format!(
+        "ip() {{ {} \"$@\"; }}; ip link add card0 type veth peer name card1; ip link set card0 up; ip link set card1 up; \
+         ip addr add 10.221.0.1/24 dev card0; ip addr add fd00:221::1/64 nodad dev card0",
+        ip.display()
+    );
+    let devices = |devices: Value, change: &dyn Fn(&mut Value)| {
+        bundle.configure(&["ip", "addr"], |config| {
+            config["ociVersion"] = "1.3.0".into();
+            config["linux"]["netDevices"] = devices.clone();
+            change(config);
+        });
+        bundle.in_network(&cards, &["run", "one"])
+    };
+    let both = json!({"card0": {"name": "net0"}, "card1": {}});
+    let users = |config: &mut Value| {
+        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
+        for map in ["uidMappings", "gidMappings"] {
+            config["linux"][map] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        }
+    };
+    let as_it_is = |_: &mut Value| ();
+    let changes: [&dyn Fn(&mut Value); 2] = [&as_it_is, &users];
+    for change in changes {
+        let output = devices(both.clone(), change);
+        let found = output.text();
+        assert_eq!(output.code, 0, "{output:?}");
+        for expected in [" lo: <LOOPBACK,UP", " net0@", " card1@", "10.221.0.1/24", "fd00:221::1/64"] {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+        assert!(!found.contains("state DOWN"), "{found}");
+    }
+    // Another's pid namespace is joined first, and the network's is new all the same.
+    let pids = |config: &mut Value| {
+        let own = json!({"type": "pid", "path": "/proc/self/ns/pid"});
+        config["linux"]["namespaces"][0] = own;
+    };
+    let output = devices(both.clone(), &pids);
+    assert!(output.code == 0 && output.text().contains("10.221.0.1/24"), "{output:?}");
+    let shared = |config: &mut Value| {
+        config["linux"]["namespaces"].as_array_mut().expect("a list").retain(|one| one["type"] != "network");
+    };
+    for (asked, change, words) in [
+        (json!({"card7": {}}), &as_it_is as &dyn Fn(&mut Value), "link not found for interface card7"),
+        (json!({"card0": {"name": "lo"}}), &as_it_is, "card0 to network namespace: file exists"),
+        (json!({"card0": {"name": "a b"}}), &as_it_is, "invalid network device name \"a b\""),
+        (both, &shared, "unable to move network devices without a private NET namespace"),
+    ] {
+        let output = devices(asked, change);
+        assert!(output.code == 1 && output.stderr.contains(words), "{output:?}");
+    }
+    assert!(bundle.ok(&["features"]).replace([' ', '\n'], "").contains("\"netDevices\":{\"enabled\":true}"));
     census(&bundle);
 }
 

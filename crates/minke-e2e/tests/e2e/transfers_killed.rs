@@ -208,6 +208,54 @@ fn a_transfer_goes_on_after_the_engine_was_killed_at_any_moment() {
     });
 }
 
+/// A tar that does not compress, large enough to come by several connections at once.
+fn large_layer(chance: &mut Chance) -> Vec<u8> {
+    let mut tree = Tree::default();
+    let noise: Vec<u8> = (0..(72 << 20) / 8)
+        .flat_map(|_| {
+            chance.below(1);
+            (chance.0 ^ (chance.0 >> 29)).to_ne_bytes()
+        })
+        .collect();
+    tree.file("noise", 0o644, &noise);
+    tree.finish()
+}
+
+#[test]
+fn a_large_blob_loses_little_when_the_engine_is_killed_in_its_middle() {
+    let (from, to) = (Registry::start(), Registry::start());
+    let image = from.image("large", "1", &[(&large_layer(&mut Chance(7)), Packing::Tar)]);
+    let (layer, later) = (&image.layers[0], Duration::from_millis(20));
+    let size = from.size(layer);
+    assert!(size > 64 << 20, "{size}");
+    Rig::run(Client::Minke, &[], |rig| {
+        let (pulled, pushed) = (from.name("large:1"), to.name("large:1"));
+        let mut given = 0;
+        for budget in [20 << 20, 15 << 20] {
+            interrupt(rig, &from, &format!("pull -q {pulled}"), budget, later);
+            let (so_far, here) = (from.bytes_given(layer), partial(rig, layer));
+            assert!(so_far - given >= (10 << 20), "{so_far} bytes were given");
+            assert!(so_far < size && here > 0, "it was killed in the middle: {so_far} {here}");
+            given = so_far;
+        }
+        let (before, here) = (from.bytes_given(layer), partial(rig, layer));
+        assert!(before - here <= 2 * LOST_BYTES, "{before} bytes were given, {here} are here");
+        rig.ok(&format!("pull -q {pulled}"));
+        assert_eq!(from.bytes_given(layer) - before, size - here, "it goes on where it was");
+        assert!(from.asked(layer) > 8, "it came in parts by several connections");
+        rig.ok(&format!("tag {pulled} {pushed}"));
+        for _ in 0..2 {
+            interrupt(rig, &to, &format!("push -q {pushed}"), 20 << 20, later);
+            assert!(!to.has(layer), "it was killed in the middle");
+        }
+        rig.ok(&format!("push -q {pushed}"));
+        assert_eq!(to.arrivals(layer), 1);
+        let (taken, rest) = (to.bytes_taken(), 1 << 20);
+        assert!(taken <= size + rest + 2 * LOST_BYTES, "{taken} bytes were sent of {size}");
+        rig.ok(&format!("rmi {pulled} {pushed}"));
+    });
+}
+
 #[test]
 fn a_registry_that_gives_up_what_broke_off_gets_it_anew() {
     Rig::run(Client::Minke, &[], |rig| {

@@ -1,5 +1,4 @@
 //! Devices that vendors describe in files (Container Device Interface, SPEC.md): found by name, and what they add to a container.
-//! Network devices of a description aren't served: such a device is refused, never given by half.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +9,7 @@ use minke_api::container::DeviceRequest;
 use minke_model::cdi::{DeviceName, check_kind};
 use minke_model::{Context as _, Error, ErrorKind, Result};
 use minke_spec::docker::{BindMount, Device, MountSettings, ProcessUser, Writability};
+use minke_spec::plan::NetDevice;
 use minke_spec::shim::{Hook, HookStage};
 use serde::Deserialize;
 
@@ -34,6 +34,8 @@ pub struct Injected {
     pub groups: Vec<u32>,
     /// Programs that are run beside it.
     pub hooks: Vec<Hook>,
+    /// Interfaces of the host that become its own.
+    pub net_devices: Vec<NetDevice>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,7 +71,14 @@ struct Edits {
     #[serde(alias = "additionalGIDs")]
     additional_gids: Vec<u32>,
     intel_rdt: Option<serde_json::Value>,
-    net_devices: Vec<serde_json::Value>,
+    net_devices: Vec<NetDeviceSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct NetDeviceSpec {
+    host_interface_name: String,
+    name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,9 +267,6 @@ fn parse(text: &str, yaml: bool) -> Result<Spec> {
 
 impl Injected {
     fn add(&mut self, name: &str, edits: &Edits, user: &ProcessUser) -> Result<()> {
-        if !edits.net_devices.is_empty() {
-            return Err(failed(&format!("{name} asks for netDevices, which minke does not serve")));
-        }
         if edits.intel_rdt.is_some() {
             tracing::warn!(
                 device = name,
@@ -270,12 +276,45 @@ impl Injected {
         for described in &edits.hooks {
             self.hooks.push(hook(described).map_err(|reason| failed(&format!("{name}: {reason}")))?);
         }
+        for described in &edits.net_devices {
+            self.add_interface(described).map_err(|reason| failed(&format!("{name}: {reason}")))?;
+        }
         self.env.extend(edits.env.iter().cloned());
         for described in &edits.device_nodes {
             self.nodes.push(node(described, user).map_err(|reason| failed(&format!("{name}: {reason}")))?);
         }
         self.mounts.extend(edits.mounts.iter().map(mount));
         self.groups.extend(edits.additional_gids.iter().copied().filter(|group| *group != 0));
+        Ok(())
+    }
+
+    fn add_interface(&mut self, described: &NetDeviceSpec) -> Result<(), String> {
+        let NetDeviceSpec { host_interface_name: host_name, name } = described;
+        for (what, value) in [("HostInterfaceName", host_name), ("Name", name)] {
+            if value.is_empty() {
+                return Err(format!("invalid linux net device, empty {what}"));
+            }
+        }
+        let device = NetDevice { host_name: host_name.clone(), name: name.clone() };
+        // A device that is asked for twice is given once.
+        if self.net_devices.contains(&device) {
+            return Ok(());
+        }
+        for known in &self.net_devices {
+            if known.host_name == *host_name {
+                return Err(format!(
+                    "invalid linux net device, duplicate HostInterfaceName {host_name:?} with names {name:?} and {:?}",
+                    known.name
+                ));
+            }
+            if known.name == *name && !name.contains('%') {
+                return Err(format!(
+                    "invalid linux net device, duplicate Name {name:?} with HostInterfaceName {host_name:?} and {:?}",
+                    known.host_name
+                ));
+            }
+        }
+        self.net_devices.push(device);
         Ok(())
     }
 }
@@ -380,6 +419,10 @@ mod tests {
             {"name": "a", "containerEdits": {"deviceNodes": [{"path": "/dev/a", "type": "c", "major": 9, "minor": 1, "permissions": "r"}]}},
             {"name": "hooked", "containerEdits": {"intelRdt": {"closID": "x"}, "hooks": [{"hookName": "createContainer", "path": "/bin/x", "args": ["x", "y"], "timeout": 3}]}},
             {"name": "wrong", "containerEdits": {"hooks": [{"hookName": "someday", "path": "/bin/x"}]}},
+            {"name": "cable", "containerEdits": {"netDevices": [{"hostInterfaceName": "ens1", "name": "net0"}]}},
+            {"name": "other", "containerEdits": {"netDevices": [{"hostInterfaceName": "ens2", "name": "net0"}]}},
+            {"name": "again", "containerEdits": {"netDevices": [{"hostInterfaceName": "ens1", "name": "net1"}]}},
+            {"name": "nameless", "containerEdits": {"netDevices": [{"hostInterfaceName": "ens3"}]}},
             {"name": "near", "containerEdits": {"hooks": [{"hookName": "poststop", "path": "bin/x"}]}}
         ],
         "containerEdits": {"env": ["A=1"], "mounts": [{"hostPath": "/h", "containerPath": "/c", "options": ["ro", "bind"]}], "additionalGids": [0, 7]}
@@ -411,6 +454,31 @@ mod tests {
             timeout_s: 3,
         };
         assert_eq!(injected.hooks, [expected]);
+    }
+
+    #[test]
+    fn interfaces_come_with_the_device_each_once() {
+        let injected = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| format!("vendor.com/net={name}")).collect();
+            let injected = catalog(JSON, false).inject(&names, &ProcessUser::default());
+            injected.map(|injected| injected.net_devices).map_err(|error| error.message().to_owned())
+        };
+        let cable = NetDevice { host_name: "ens1".into(), name: "net0".into() };
+        assert_eq!(injected(&["cable", "cable"]).unwrap(), [cable]);
+        let begin = "CDI device injection failed: vendor.com/net=";
+        for (names, words) in [
+            (
+                ["cable", "other"],
+                "other: invalid linux net device, duplicate Name \"net0\" with HostInterfaceName \"ens2\" and \"ens1\"",
+            ),
+            (
+                ["cable", "again"],
+                "again: invalid linux net device, duplicate HostInterfaceName \"ens1\" with names \"net1\" and \"net0\"",
+            ),
+            (["cable", "nameless"], "nameless: invalid linux net device, empty Name"),
+        ] {
+            assert_eq!(injected(&names).unwrap_err(), format!("{begin}{words}"));
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Devices {
     pub groups: Vec<u32>,
     /// Programs that are run beside the container.
     pub hooks: Vec<minke_spec::shim::Hook>,
+    /// Interfaces of the host that become its own.
+    pub net_devices: Vec<minke_spec::plan::NetDevice>,
     /// Major, minor, weight.
     pub weights: Vec<(i64, i64, u16)>,
     /// Major, minor, rate.
@@ -47,7 +49,7 @@ pub struct Devices {
 /// # Errors
 /// Docker's words for what isn't there or is no device.
 pub fn of_container(host: &HostConfig, folders: &[PathBuf], user: &ProcessUser) -> Result<Devices> {
-    let Injected { env, mut nodes, mounts, groups, hooks } = described(host, folders, user)?;
+    let Injected { env, mut nodes, mounts, groups, hooks, net_devices } = described(host, folders, user)?;
     // All of the host's are there already, but for those that are asked for under another name.
     for mapping in host.devices.iter().flatten() {
         if !host.privileged || mapping.path_on_host != mapping.path_in_container {
@@ -64,6 +66,7 @@ pub fn of_container(host: &HostConfig, folders: &[PathBuf], user: &ProcessUser) 
         mounts,
         groups,
         hooks,
+        net_devices,
         weights: weights.collect::<Result<_>>()?,
         read_bps: rates(&host.blkio_device_read_bps)?,
         write_bps: rates(&host.blkio_device_write_bps)?,

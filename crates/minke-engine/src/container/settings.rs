@@ -107,6 +107,7 @@ pub fn without_mounts(record: &Record, start: Start<'_>) -> Result<ContainerSett
             ..resources(&record.host_config)
         },
         devices: start.devices.nodes,
+        net_devices: start.devices.net_devices,
         device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         host_devices: start.host_devices,
         shm_size: host.shm_size.unsigned_abs(),

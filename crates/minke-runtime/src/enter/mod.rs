@@ -18,6 +18,7 @@ pub mod init;
 mod join;
 mod lookup;
 mod mounts;
+mod net_devices;
 mod process;
 mod sources;
 
@@ -174,6 +175,9 @@ pub fn launch(
                     )
                 })?;
                 write_user_maps(&sources, &plan.namespaces, child)?;
+                if !plan.net_devices.is_empty() {
+                    net_devices::give_to_process(&plan.net_devices, child)?;
+                }
                 // From inside it could not raise the ones nor lower the other.
                 process::set_limits(&plan.process, child)?;
                 process::set_oom_score(&plan.process, &sources.procfs, &format!("{child}"))?;

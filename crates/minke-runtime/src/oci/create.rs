@@ -146,7 +146,9 @@ fn set_up(
     directory.write_spec(&bundle.spec)?;
     let held = bundle.unit.as_ref().map(|unit| scope::start(unit, making.id, &bundle.spec)).transpose()?;
     prepare_cgroups(&bundle.plan)?;
-    let mut sources = Sources::open(&bundle.plan, None, Vec::new())?;
+    let mut plan = bundle.plan.clone();
+    let mut sources = Sources::open(&plan, None, Vec::new())?;
+    sources.give_net_devices(&mut plan)?;
     let mut companion =
         Companion { preserved: preserved(given)?, listening: listen_descriptors(), ..Companion::default() };
     companion.preserved += companion.listening;
@@ -165,7 +167,7 @@ fn set_up(
     // What this process has open is nobody's inside.
     kernel::set_dumpable(false).map_err(failed("closing this process to others"))?;
     logger::debug(global, "nsexec container setup");
-    let mut launched = enter::launch(&bundle.plan, sources, streams, &companion)?;
+    let mut launched = enter::launch(&plan, sources, streams, &companion)?;
     drop((companion, held));
     if let Some(pid) = launched.pid {
         state.set_pid(pid);

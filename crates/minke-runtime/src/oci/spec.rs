@@ -158,7 +158,7 @@ pub fn features() -> Result<(), Failure> {
             "intelRdt": { "enabled": false },
             "memoryPolicy": {},
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         },
         "annotations": { "org.minke.version": env!("CARGO_PKG_VERSION") }
     });

@@ -96,6 +96,7 @@ impl Shim {
             if let Some(network) = network {
                 sources.join_network(network, &mut plan.namespaces);
             }
+            sources.give_net_devices(&mut plan)?;
             if let Some(container) = &mut self.container {
                 container.root = sources.keep_root();
             }

@@ -208,11 +208,11 @@ fn kernel_parameters_are_paths_in_a_namespace_of_the_container() {
 
 #[test]
 fn what_is_not_there_yet_is_refused_not_ignored() {
-    let over = json!({"linux": {"netDevices": {"eth0": {}}}});
+    let over = json!({"linux": {"memoryPolicy": {"mode": "MPOL_INTERLEAVE", "nodes": "0"}}});
     let error = plan(with(over)).expect_err("refused");
     assert_eq!(
         (error.kind(), error.message()),
-        (ErrorKind::NotImplemented, "not supported in the configuration: linux.netDevices")
+        (ErrorKind::NotImplemented, "not supported in the configuration: linux.memoryPolicy")
     );
 }
 

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use minke_model::{Context, Error, Result};
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType,
-    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, PosixRlimit,
+    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxNetDevice, PosixRlimit,
     PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
 };
 
@@ -247,6 +247,7 @@ fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<Str
         .set_cgroups_path(Some(PathBuf::from(&settings.cgroup_path)).filter(|path| path.as_os_str() != ""))
         .set_namespaces(Some(namespaces(settings, host)))
         .set_devices(Some(devices.iter().map(linux_device).collect()))
+        .set_net_devices(net_devices(settings))
         .set_rootfs_propagation(propagation)
         .set_mount_label(settings.mount_label.clone())
         .set_masked_paths(hidden(
@@ -261,6 +262,16 @@ fn linux(settings: &ContainerSettings, host: &HostFacts, propagation: Option<Str
             .set_gid_mappings(Some(users.gids.iter().map(id_mapping).collect()));
     }
     Ok(linux)
+}
+
+fn net_devices(settings: &ContainerSettings) -> Option<HashMap<String, LinuxNetDevice>> {
+    let row = |device: &crate::plan::NetDevice| {
+        let mut row = LinuxNetDevice::default();
+        row.set_name(Some(device.name.clone()));
+        (device.host_name.clone(), row)
+    };
+    let rows = &settings.net_devices;
+    (!rows.is_empty()).then(|| rows.iter().map(row).collect())
 }
 
 fn id_mapping((inside, outside, count): &(u32, u32, u32)) -> LinuxIdMapping {

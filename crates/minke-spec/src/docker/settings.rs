@@ -48,6 +48,8 @@ pub struct ContainerSettings {
     pub resources: Resources,
     /// `--device`, resolved.
     pub devices: Vec<Device>,
+    /// Interfaces of the host that it gets, as vendors describe them.
+    pub net_devices: Vec<crate::plan::NetDevice>,
     /// `--device-cgroup-rule`, such as `c 42:* rmw`.
     pub device_rules: Vec<String>,
     /// The devices of the host's /dev: needed with `privileged` only.
