@@ -35,7 +35,7 @@ mod volume;
 
 pub use container::foreign::OWN_RUNTIMES;
 pub use container::run::RunSession;
-pub use distribution::{Mirror, RegistryOptions};
+pub use distribution::{Mirror, Proxies, RegistryOptions};
 pub use engine::Engine;
 pub use log::LogStream;
 pub use minke_network::ipam::Pool;

@@ -11,6 +11,7 @@ use minke_store::SnapshotKind;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::container::lifecycle::State;
+use crate::distribution::Proxies;
 use crate::engine::Shared;
 use crate::events::{Event, EventFilter};
 use crate::network::DefaultBridge;
@@ -124,6 +125,9 @@ impl Engine {
             architecture: host.found.machine.clone(),
             index_server_address: "https://index.docker.io/v1/".into(),
             registry_config: registry_config(&self.shared.options.registry),
+            http_proxy: Proxies::shown(shared.options.registry.proxies.http.as_deref()),
+            https_proxy: Proxies::shown(shared.options.registry.proxies.https.as_deref()),
+            no_proxy: shared.options.registry.proxies.no_proxy.clone(),
             n_cpu: host.found.processors.into(),
             mem_total: i64::try_from(host.found.memory_bytes).unwrap_or(i64::MAX),
             docker_root_dir: shared.options.data_root.to_string_lossy().into_owned(),

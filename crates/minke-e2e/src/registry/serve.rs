@@ -32,6 +32,9 @@ impl Request {
         }
         let mut words = line.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        // A proxy passes on the whole address.
+        let beyond = target.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+        let target = beyond.unwrap_or(&target).to_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let path = path.strip_prefix("/v2/").unwrap_or(path).to_owned();
         let (query, kind) = (query.to_owned(), String::new());

@@ -54,6 +54,7 @@ mod parents;
 mod pause;
 mod places;
 mod powercut;
+mod proxies;
 mod prune;
 mod published;
 mod pull;

@@ -26,8 +26,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use minke_model::Result;
-pub use minke_registry::client::Mirror;
-use minke_registry::client::{Insecure, Proxies, Registry, Settings};
+use minke_registry::client::{Insecure, Registry, Settings};
+pub use minke_registry::client::{Mirror, Proxies};
 use tokio::sync::Semaphore;
 
 use transfer::Transfers;
@@ -50,6 +50,8 @@ pub struct RegistryOptions {
     pub max_uploads: usize,
     /// How often something is tried.
     pub max_attempts: u32,
+    /// What requests go through.
+    pub proxies: Proxies,
 }
 
 impl Default for RegistryOptions {
@@ -61,6 +63,7 @@ impl Default for RegistryOptions {
             max_downloads: 3,
             max_uploads: 5,
             max_attempts: 5,
+            proxies: Proxies::from_environment(),
         }
     }
 }
@@ -86,7 +89,7 @@ impl Distribution {
             mirrors: options.mirrors.clone(),
             insecure,
             certs_dirs: options.certs_dirs.clone(),
-            proxies: Proxies::from_environment(),
+            proxies: options.proxies.clone(),
             ..Settings::default()
         };
         settings.limits.attempts = options.max_attempts.max(1);

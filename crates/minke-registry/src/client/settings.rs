@@ -117,6 +117,17 @@ impl Proxies {
             no_proxy: get("NO_PROXY").unwrap_or_default(),
         }
     }
+
+    /// A proxy's address as everybody may see it: a user and a password in it are not shown.
+    pub fn shown(address: Option<&str>) -> String {
+        let address = address.unwrap_or_default();
+        let (scheme, rest) = address.find("://").map_or(("", address), |at| address.split_at(at + 3));
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..end].rfind('@') {
+            Some(at) => format!("{scheme}xxxxx:xxxxx{}", &rest[at..]),
+            None => address.to_owned(),
+        }
+    }
 }
 
 /// The bounds of time and size.
@@ -215,6 +226,19 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxys_password_is_not_shown() {
+        for (address, shown) in [
+            ("http://me:pw@proxy:3128/", "http://xxxxx:xxxxx@proxy:3128/"),
+            ("me@proxy:3128", "xxxxx:xxxxx@proxy:3128"),
+            ("https://a@b:c@proxy", "https://xxxxx:xxxxx@proxy"),
+            ("http://proxy:3128/x@y", "http://proxy:3128/x@y"),
+        ] {
+            assert_eq!(Proxies::shown(Some(address)), shown);
+        }
+        assert_eq!(Proxies::shown(None), "");
+    }
 
     #[test]
     fn a_network_holds_its_addresses() {

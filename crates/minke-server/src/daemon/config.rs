@@ -170,7 +170,7 @@ struct File {
 }
 
 /// Keys of [`File`]; any other but those of networks is refused by name.
-const KEYS: [&str; 42] = [
+const KEYS: [&str; 43] = [
     "cdi-spec-dirs",
     "cgroup-parent",
     "cpu-rt-period",
@@ -201,6 +201,7 @@ const KEYS: [&str; 42] = [
     "min-api-version",
     "no-new-privileges",
     "pidfile",
+    "proxies",
     "registry-mirrors",
     "runtimes",
     "seccomp-profile",
@@ -362,11 +363,12 @@ fn parse_file(text: &str, flags: &Flags) -> Result<File> {
             unknown.join(", ")
         )));
     }
-    let twice: Vec<String> = value
+    let mut twice: Vec<String> = value
         .iter()
         .filter(|(key, _)| given(flags, key))
         .map(|(key, value)| format!("{key}: (from flag, from file: {value})"))
         .collect();
+    twice.extend(value.get("proxies").into_iter().flat_map(|file| flags.registries.proxies.twice(file)));
     if !twice.is_empty() {
         return Err(Error::invalid(format!(
             "the following directives are specified both as a flag and in the configuration file: {}",

@@ -5,6 +5,7 @@ mod isolation;
 mod limits;
 mod networks;
 mod pidfile;
+mod proxies;
 mod registries;
 mod runtimes;
 

@@ -7,6 +7,8 @@ use minke_engine::{Mirror, RegistryOptions};
 use minke_model::{Error, Result};
 use serde::Deserialize;
 
+use super::proxies::{self, ProxyFile, ProxyFlags};
+
 /// Where the certificates of single registries are, the last one's word counting.
 const CERTS_DIRS: [&str; 2] = ["/etc/docker/certs.d", "/etc/minke/certs.d"];
 
@@ -31,6 +33,9 @@ pub struct RegistryFlags {
     /// How often a fetch is tried.
     #[arg(long, value_name = "NUMBER")]
     pub max_download_attempts: Option<u32>,
+    /// What is between.
+    #[command(flatten)]
+    pub proxies: ProxyFlags,
 }
 
 /// The keys of the file.
@@ -42,6 +47,7 @@ pub struct RegistryFile {
     max_concurrent_downloads: Option<usize>,
     max_concurrent_uploads: Option<usize>,
     max_download_attempts: Option<u32>,
+    proxies: ProxyFile,
 }
 
 impl RegistryFlags {
@@ -88,6 +94,7 @@ pub fn join(flags: &RegistryFlags, file: &RegistryFile) -> Result<RegistryOption
             defaults.max_uploads,
         )?,
         max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        proxies: proxies::join(&flags.proxies, &file.proxies, defaults.proxies),
     })
 }
 
