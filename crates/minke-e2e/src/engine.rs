@@ -205,13 +205,30 @@ fn inside_network(network: Option<&File>) -> Vec<String> {
 pub struct Dockerd {
     folder: PathBuf,
     socket: PathBuf,
+    /// The process whose network namespace it shares; otherwise it has one of its own.
+    beside: Option<i32>,
     child: Option<Child>,
 }
 
 impl Dockerd {
     /// Prepares one whose places are below `folder`.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_path_buf(), socket: folder.join("docker.sock"), child: None }
+        Self { folder: folder.to_path_buf(), socket: folder.join("docker.sock"), beside: None, child: None }
+    }
+
+    /// Lets it live in the network namespace of a process, which a test made.
+    pub fn beside(mut self, pid: i32) -> Self {
+        self.beside = Some(pid);
+        self
+    }
+
+    /// Asks it to end as its own service does, and waits for that; its containers end with it.
+    pub fn end(&mut self) {
+        if let Some(pid) = self.pid() {
+            process::signal(pid, Signal::TERM);
+            crate::census::gone(pid);
+        }
+        self.sweep();
     }
 
     fn cgroup(&self) -> String {
@@ -236,8 +253,19 @@ impl Engine for Dockerd {
 
     fn start(&mut self, flags: &[&str]) {
         let state = self.folder.join("peer");
-        let mut command = Command::new(peers::script());
-        command.arg("enter").arg(peers::folder("docker")).arg(&state).arg("dockerd");
+        let mut command = match self.beside {
+            Some(pid) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/proc/{pid}/ns/net")).arg(peers::script()).arg("enter-here");
+                command
+            }
+            None => {
+                let mut command = Command::new(peers::script());
+                command.arg("enter");
+                command
+            }
+        };
+        command.arg(peers::folder("docker")).arg(&state).arg("dockerd");
         command
             .arg("--data-root")
             .arg(state.join("docker"))

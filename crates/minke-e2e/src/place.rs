@@ -44,6 +44,11 @@ impl Place {
         Self { holder: hold(command), services: Mutex::default() }
     }
 
+    /// The process that holds its namespaces.
+    pub fn pid(&self) -> i32 {
+        self.holder.id() as i32
+    }
+
     /// Returns the command that executes another one there.
     pub fn inside(&self) -> Vec<String> {
         let pid = self.holder.id().to_string();
@@ -156,6 +161,18 @@ impl Neighbour {
         let thread = std::thread::spawn(move || {
             process::enter_network(pid).expect("the neighbour is there");
             TcpStream::connect_timeout(&to, wait).ok()
+        });
+        thread.join().expect("the thread only connects")
+    }
+
+    /// Whether somebody says at once that a connection is refused.
+    pub fn is_refused(&self, to: &str) -> bool {
+        let to: SocketAddr = to.parse().unwrap_or_else(|error| panic!("{error}: {to}"));
+        let pid = self.holder.id() as i32;
+        let thread = std::thread::spawn(move || {
+            process::enter_network(pid).expect("the neighbour is there");
+            TcpStream::connect_timeout(&to, SOON)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
         });
         thread.join().expect("the thread only connects")
     }

@@ -49,6 +49,8 @@ pub mod overlay;
 pub mod quota;
 #[cfg(feature = "std")]
 pub mod spawn;
+#[cfg(feature = "std")]
+pub mod xtables;
 
 pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub use rustix::io::Errno;

@@ -52,7 +52,16 @@ const OTHER: &str = "198.51.100.1:8080";
 
 #[test]
 fn a_published_port_is_reached_by_whom_the_zone_lets_in() {
-    beside_firewalld(&[], |at| {
+    who_reaches_a_published_port(&[]);
+}
+
+#[test]
+fn a_published_port_is_reached_by_whom_the_zone_lets_in_with_chains_of_iptables() {
+    who_reaches_a_published_port(crate::ufw::BY_CHAINS);
+}
+
+fn who_reaches_a_published_port(flags: &[&str]) {
+    beside_firewalld(flags, |at| {
         serve(at.rig, "-p 80:80");
         // What firewall-cmd is told, then whether port 8080 is reached, port 80, and port 8080 by the other interface.
         let steps = [

@@ -108,10 +108,85 @@ fn one_backend_leaves_nothing_to_the_other() {
         outsider.await_answer(PORT);
         let tables = host.ok("nft list tables");
         assert!(!tables.contains("inet minke"), "{tables}");
-        rig.remove_all();
-        rig.stop_engine();
-        let left = rules(host);
-        assert!(!left.contains("MINKE"), "{left}");
+    });
+}
+
+#[test]
+fn nothing_is_left_in_iptables_when_the_engine_ends_but_what_people_put_there() {
+    by_each_backend(|rig, host, outsider| {
+        host.ok("iptables -P FORWARD DROP && ip6tables -P FORWARD DROP");
+        outsider.await_answer(PORT);
+        let end = || {
+            rig.remove_all();
+            await_free(rig);
+            rig.stop_engine();
+            rules(host)
+        };
+        let left = end();
+        let ours = ["MINKE", "DOCKER-USER", "-A FORWARD"];
+        assert!(!ours.iter().any(|word| left.contains(word)), "{left}");
+        // Who has rules in the users' chain keeps it.
+        rig.start_engine();
+        rig.ok("run --rm --network bridge busybox true");
+        host.ok("iptables -A DOCKER-USER -s 203.0.113.0/24 -j DROP");
+        let left = end();
+        assert!(!left.contains("MINKE") && !left.contains("0x1000000"), "{left}");
+        assert!(left.contains("-A FORWARD -j DOCKER-USER"), "{left}");
+        assert!(left.contains("-A DOCKER-USER -s 203.0.113.0/24 -j DROP"), "{left}");
         rig.start_engine();
     });
+}
+
+fn await_free(rig: &minke_e2e::Rig) {
+    within(10, "the container's address is free", || {
+        rig.ok("network inspect bridge --format '{{len .Containers}}'").starts_with('0').then_some(())
+    });
+}
+
+/// A folder whose `iptables` is the older one.
+const OLDER: &str = "mkdir -p /run/older && for name in iptables ip6tables iptables-save ip6tables-save \
+    iptables-restore ip6tables-restore; do \
+    case $name in *-*) older=${name%-*}-legacy-${name##*-} ;; *) older=$name-legacy ;; esac; \
+    ln -s /usr/sbin/$older /run/older/$name; done";
+
+#[test]
+fn what_is_flushed_by_the_older_iptables_is_back_too() {
+    for backend in ["nftables", "iptables"] {
+        eprintln!("--- by {backend}");
+        let scratch = tempfile::Builder::new().prefix("minke-e2e-old-").tempdir().expect("a scratch folder");
+        let host = Place::with("docker", scratch.path());
+        host.ok(OLDER);
+        // There before the engine is: its own tables of the other kind tell of nothing here.
+        host.ok("iptables-legacy -P FORWARD DROP && ip6tables-legacy -P FORWARD DROP");
+        let mut inside = host.inside();
+        let path = std::env::var("PATH").unwrap_or_default();
+        inside.extend(["env".to_owned(), format!("PATH=/run/older:{path}")]);
+        let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
+        let flags = [minke_e2e::engine::NETWORKS_HERE, &format!("--firewall-backend={backend}")];
+        minke_e2e::Rig::run_inside(minke_e2e::Client::Minke, &inside, &flags, |rig| {
+            let outsider = host.neighbour("uplink", &["192.0.2.1/24"], &["192.0.2.9/24"]);
+            rig.ok(&format!("run -d --network bridge --name web -p 8080:80 busybox {SERVE}"));
+            outsider.await_answer(PORT);
+            let rules = || {
+                let text = host.ok("iptables-legacy-save | sed -e '/^#/d' -e 's/\\[[0-9:]*\\]//' | sort");
+                text.lines().filter(|line| line.starts_with("-A")).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let before = rules();
+            assert!(before.iter().any(|rule| rule == "-A FORWARD -j DOCKER-USER"), "{before:?}");
+            for command in ["-F", "-t nat -F", "-t mangle -F", "-F FORWARD"] {
+                eprintln!("--- iptables-legacy {command}");
+                host.ok(&format!("iptables-legacy {command}"));
+                // In the tables themselves: for a moment user space carries a port whose rule is gone.
+                within(10, "all rules are back", || (rules() == before).then_some(()));
+                outsider.await_answer(PORT);
+            }
+            rig.remove_all();
+            await_free(rig);
+            rig.stop_engine();
+            let left = host.ok("iptables-legacy-save; ip6tables-legacy-save");
+            let ours = ["MINKE", "DOCKER-USER", "0x1000000"];
+            assert!(!ours.iter().any(|word| left.contains(word)), "{left}");
+            rig.start_engine();
+        });
+    }
 }

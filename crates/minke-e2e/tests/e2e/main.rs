@@ -5,6 +5,7 @@
 mod apparmor;
 mod at_once;
 mod attach;
+mod beside_dockerd;
 mod bombs;
 mod bridge;
 mod debian;

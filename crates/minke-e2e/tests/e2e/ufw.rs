@@ -58,9 +58,21 @@ const PORT: &str = "192.0.2.1:8080";
 const OTHER: &str = "198.51.100.1:8080";
 const PORT6: &str = "[fd01::1]:8080";
 
+/// Chains of iptables instead of a table of ours.
+pub const BY_CHAINS: &[&str] = &["--firewall-backend=iptables"];
+
 #[test]
 fn a_published_port_is_reached_by_whom_ufw_lets_in() {
-    beside_ufw(Client::Minke, &[], |at| {
+    who_reaches_a_published_port(&[]);
+}
+
+#[test]
+fn a_published_port_is_reached_by_whom_ufw_lets_in_with_chains_of_iptables() {
+    who_reaches_a_published_port(BY_CHAINS);
+}
+
+fn who_reaches_a_published_port(flags: &[&str]) {
+    beside_ufw(Client::Minke, flags, |at| {
         serve(at.rig, "");
         let (outsider, other) = (&at.outsider, &at.other);
         // Command, whether the outsider then gets a page, whether by IPv6, whether the other one does.
@@ -89,6 +101,36 @@ fn a_published_port_is_reached_by_whom_ufw_lets_in() {
         // From the host it is reached all the same.
         assert_eq!(at.rig.on_host(&["wget", "-q", "-O", "-", "http://192.0.2.1:8080/"]).text(), "hello");
     });
+}
+
+#[test]
+fn who_is_rejected_is_told() {
+    for flags in [&[], BY_CHAINS] {
+        beside_ufw(Client::Minke, flags, |at| {
+            serve(at.rig, "");
+            assert!(!at.outsider.gets(PORT, NEVER) && !at.outsider.is_refused(PORT));
+            for (command, port) in [
+                ("reject 8080/tcp", PORT),
+                ("status", PORT6),
+                ("delete reject 8080/tcp", ""),
+                // What has no protocol of its own.
+                ("reject from 192.0.2.9", PORT),
+                ("delete reject from 192.0.2.9", ""),
+                ("default reject incoming", PORT),
+                ("status", PORT6),
+                ("default deny incoming", ""),
+                ("route reject proto tcp from any to any port 80", ""),
+                ("allow 8080/tcp", PORT),
+            ] {
+                at.host.ok(&format!("ufw {command}"));
+                if !port.is_empty() {
+                    within(10, &format!("{port} is refused; {command}"), || {
+                        at.outsider.is_refused(port).then_some(())
+                    });
+                }
+            }
+        });
+    }
 }
 
 #[test]

@@ -3,13 +3,22 @@
 use minke_e2e::Client;
 use minke_e2e::place::NEVER;
 
-use crate::ufw::{beside_ufw, bridge, serve};
+use crate::ufw::{BY_CHAINS, beside_ufw, bridge, serve};
 
 const PORT: &str = "192.0.2.1:8080";
 
 #[test]
 fn a_route_rule_opens_and_closes_what_is_published() {
-    beside_ufw(Client::Minke, &[], |at| {
+    route_rules_open_and_close(&[]);
+}
+
+#[test]
+fn a_route_rule_opens_and_closes_what_is_published_with_chains_of_iptables() {
+    route_rules_open_and_close(BY_CHAINS);
+}
+
+fn route_rules_open_and_close(flags: &[&str]) {
+    beside_ufw(Client::Minke, flags, |at| {
         serve(at.rig, "");
         let network = at.rig.inspect("web")["NetworkSettings"]["Networks"]["bridge"].clone();
         let container = network["IPAddress"].as_str().unwrap_or_default();

@@ -16,8 +16,7 @@ impl Shared {
     pub fn closed_ports(&self, config: &ContainerConfig, host: &HostConfig) -> Option<String> {
         let options = &self.networks.options;
         let mode = self.networks.name_of_mode(&host.network_mode)?;
-        let unasked = options.publish_policy == "docker" || options.firewall_backend == "iptables";
-        if matches!(mode, "host" | "none") || unasked {
+        if matches!(mode, "host" | "none") || options.publish_policy == "docker" {
             return None;
         }
         let wanted = publish::wanted(config, host).ok().filter(|wanted| !wanted.is_empty())?;

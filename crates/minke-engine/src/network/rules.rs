@@ -90,7 +90,7 @@ impl Shared {
                 let settings =
                     Settings { ipv4: options.iptables, ipv6: options.ip6tables, iptables: true, chains };
                 let mut opened = Firewall::open(&self.ground.names, settings)?;
-                if options.publish_policy != "docker" && !chains {
+                if options.publish_policy != "docker" {
                     opened.honour_ufw("/etc".into());
                     opened.honour_firewalld();
                 }

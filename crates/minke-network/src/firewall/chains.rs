@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::frame::ALLOWED_MARK;
+use super::hosts::{MAYBE_STRAIGHT_MARK, STRAIGHT_MARK};
 use super::wanted::{LinkRule, NetworkRules, PublishedRule, Wanted};
 use crate::link::ENGINES;
 use crate::options::GatewayMode;
@@ -96,6 +97,10 @@ fn to_port(of: Protocol, port: u16) -> String {
     format!("-p {name} -m {name} --dport {port}")
 }
 
+fn marked(mark: u32) -> String {
+    format!("-m mark --mark {mark:#x}/{mark:#x}")
+}
+
 fn one(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
@@ -142,6 +147,9 @@ impl Of<'_> {
             }
             rules.extend(network.trusted.iter().map(|name| format!("-d {net} -i {name} -j RETURN")));
             rules.push(format!("-d {net} {FOR_THIS_HOST} -j RETURN"));
+            if self.wanted.routes_asked {
+                rules.push(format!("-d {net} {} -j RETURN", marked(MAYBE_STRAIGHT_MARK)));
+            }
             rules.push(format!("-d {net} -j DROP"));
         }
         rules
@@ -249,6 +257,9 @@ impl Of<'_> {
     fn inward(&self) -> Vec<String> {
         let mut rules = vec![format!("{GOES_ON} -j ACCEPT")];
         rules.extend(self.same_network("ACCEPT"));
+        if self.wanted.routes_asked {
+            rules.push(format!("{} -j ACCEPT", marked(STRAIGHT_MARK)));
+        }
         for (rule, routed) in self.published() {
             let host = rule.host.ip().to_canonical();
             let to = format!("-d {} {}", one(rule.to.ip()), to_port(rule.protocol, rule.to.port()));

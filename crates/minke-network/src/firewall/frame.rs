@@ -10,10 +10,11 @@
 //!
 //! That a chain of ours accepts a packet means no more than that *we* have nothing against it: other tables are asked all the same.
 
-use super::guard::Guard;
+pub use super::hosts::{FIREWALLD, beside, packets};
+pub use super::sets::*;
 use crate::link::ENGINES;
 use crate::nft::rule::{self, Part};
-use crate::nft::{Chain, Copied, Expression, Family, Hook, Leads, Place, Set, Table, Type, Verdict, number};
+use crate::nft::{Chain, Expression, Family, Hook, Place, Table, Verdict, number};
 
 /// The bit by which chains of others may know a packet that is let through.
 pub const ALLOWED_MARK: u32 = 0x0100_0000;
@@ -24,167 +25,29 @@ const DESTINATION: i32 = -100;
 const FILTER: i32 = 0;
 const SOURCE: i32 = 100;
 
-const fn set(name: &'static str, key: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::Nowhere, ranges: false, counted_s: None }
-}
-
-const fn ranges(name: &'static str, key: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::Nowhere, ranges: true, counted_s: None }
-}
-
-const fn map(name: &'static str, key: &'static [Type], to: &'static [Type]) -> Set {
-    Set { name, key, leads: Leads::To(to), ranges: false, counted_s: None }
-}
-
-use Type::{Interface, Ipv4, Ipv6, Port, Protocol, Transport};
-
-/// The bridges.
-pub const BRIDGES: Set = set("bridges", &[Interface]);
-/// Bridges whose containers reach each other.
-pub const ICC: Set = set("icc", &[Interface, Interface]);
-/// Bridges whose containers don't.
-pub const APART: Set = set("apart", &[Interface]);
-/// Bridges from which one gets out.
-pub const OUTWARD: Set = set("outward", &[Interface]);
-/// Bridges with their own subnets.
-pub const OWN4: Set = ranges("own4", &[Interface, Ipv4]);
-/// The same.
-pub const OWN6: Set = ranges("own6", &[Interface, Ipv6]);
-/// All subnets.
-pub const SUBNETS4: Set = ranges("subnets4", &[Ipv4]);
-/// The same.
-pub const SUBNETS6: Set = ranges("subnets6", &[Ipv6]);
-/// Subnets that are reached by their own addresses.
-pub const ROUTED4: Set = ranges("routed4", &[Ipv4]);
-/// The same.
-pub const ROUTED6: Set = ranges("routed6", &[Ipv6]);
-/// Subnets all of whose ports are reached.
-pub const OPEN4: Set = ranges("open4", &[Ipv4]);
-/// The same.
-pub const OPEN6: Set = ranges("open6", &[Ipv6]);
-/// Subnets whose published ports are reached by containers' own addresses.
-pub const DIRECT4: Set = ranges("direct4", &[Ipv4]);
-/// The same.
-pub const DIRECT6: Set = ranges("direct6", &[Ipv6]);
-/// Interfaces of the host from which a subnet is reached.
-pub const TRUSTED4: Set = ranges("trusted4", &[Interface, Ipv4]);
-/// The same.
-pub const TRUSTED6: Set = ranges("trusted6", &[Interface, Ipv6]);
-/// Subnets whose packets get the address of the interface they leave by.
-pub const MASQUERADE4: Set = ranges("masquerade4", &[Ipv4]);
-/// The same.
-pub const MASQUERADE6: Set = ranges("masquerade6", &[Ipv6]);
-/// Subnets whose packets get an address that was named.
-pub const SOURCE4: Set = Set { ranges: true, ..map("source4", &[Ipv4], &[Ipv4]) };
-/// The same.
-pub const SOURCE6: Set = Set { ranges: true, ..map("source6", &[Ipv6], &[Ipv6]) };
-/// Ports that are published at every address of the host.
-pub const PUBLISHED4: Set = map("published4", &[Transport, Port], &[Ipv4, Port]);
-/// The same.
-pub const PUBLISHED6: Set = map("published6", &[Transport, Port], &[Ipv6, Port]);
-/// Ports that are published at one of them.
-pub const PUBLISHED4_AT: Set = map("published4_at", &[Ipv4, Transport, Port], &[Ipv4, Port]);
-/// The same.
-pub const PUBLISHED6_AT: Set = map("published6_at", &[Ipv6, Transport, Port], &[Ipv6, Port]);
-/// Ports that are published at every address of localhost.
-pub const LOCAL4: Set = map("local4", &[Transport, Port], &[Ipv4, Port]);
-/// Ports that are published at one of them.
-pub const LOCAL4_AT: Set = map("local4_at", &[Ipv4, Transport, Port], &[Ipv4, Port]);
-/// Containers' ports to which published ones lead.
-pub const REACHABLE4: Set = set("reachable4", &[Ipv4, Transport, Port]);
-/// The same.
-pub const REACHABLE6: Set = set("reachable6", &[Ipv6, Transport, Port]);
-/// Containers' ports that are reached by their own addresses.
-pub const ROUTABLE4: Set = set("routable4", &[Ipv4, Transport, Port]);
-/// The same.
-pub const ROUTABLE6: Set = set("routable6", &[Ipv6, Transport, Port]);
-/// Source, destination and port of who may be reached although the network's containers don't reach each other.
-pub const LINKED4: Set = set("linked4", &[Ipv4, Ipv4, Transport, Port]);
-/// The same.
-pub const LINKED6: Set = set("linked6", &[Ipv6, Ipv6, Transport, Port]);
-/// What happens to packets that are let through, by family.
-pub const ALLOW: Set = Set { leads: Leads::ToVerdict, ..set("allow", &[Protocol]) };
-/// Interfaces from which is forwarded what is for containers, and nothing else.
-pub const APART_FROM4: Set = set("apart_from4", &[Interface]);
-/// What happens to packets that are none of ours, by family.
-pub const OTHERS: Set = Set { leads: Leads::ToVerdict, ..set("others", &[Protocol]) };
-/// Whose connections are counted, by the host's own firewall's rules: there where it has such.
-pub const COUNTED4: Set = Set { counted_s: Some(60), ..set("counted4", &[Ipv4]) };
-/// The same.
-pub const COUNTED6: Set = Set { counted_s: Some(60), ..set("counted6", &[Ipv6]) };
-/// Ports of bridges whose containers don't reach each other, in the bridges' own table.
-pub const CLOSED: Set = set("closed", &[Interface]);
-
-/// The chain that marks packets, to which [`ALLOW`] leads.
-pub const MARK: &str = "mark";
-/// The chain that lets nothing through, to which [`OTHERS`] leads.
-pub const NOT_OURS: &str = "not_ours";
-
-/// The sets of the table for packets.
-pub const PACKET_SETS: &[Set] = &[
-    BRIDGES,
-    ICC,
-    APART,
-    OUTWARD,
-    OWN4,
-    OWN6,
-    SUBNETS4,
-    SUBNETS6,
-    ROUTED4,
-    ROUTED6,
-    OPEN4,
-    OPEN6,
-    DIRECT4,
-    DIRECT6,
-    TRUSTED4,
-    TRUSTED6,
-    MASQUERADE4,
-    MASQUERADE6,
-    SOURCE4,
-    SOURCE6,
-    PUBLISHED4,
-    PUBLISHED6,
-    PUBLISHED4_AT,
-    PUBLISHED6_AT,
-    LOCAL4,
-    LOCAL4_AT,
-    REACHABLE4,
-    REACHABLE6,
-    ROUTABLE4,
-    ROUTABLE6,
-    LINKED4,
-    LINKED6,
-    ALLOW,
-    APART_FROM4,
-    OTHERS,
-];
-
-/// The sets of the table for frames.
-pub const FRAME_SETS: &[Set] = &[CLOSED, LINKED4, LINKED6];
-
 /// The parts of a packet that the sets of one family are asked about.
-struct Of {
-    this: fn() -> Vec<Expression>,
+pub(super) struct Of {
+    pub(super) this: fn() -> Vec<Expression>,
     family: u8,
     source: Part,
-    destination: Part,
-    own: &'static str,
-    subnets: &'static str,
+    pub(super) destination: Part,
+    pub(super) own: &'static str,
+    pub(super) subnets: &'static str,
     routed: &'static str,
     open: &'static str,
     direct: &'static str,
     trusted: &'static str,
     masquerade: &'static str,
     sources: &'static str,
-    published: &'static str,
-    published_at: &'static str,
+    pub(super) published: &'static str,
+    pub(super) published_at: &'static str,
     reachable: &'static str,
     routable: &'static str,
     linked: &'static str,
     ping: (u8, u8),
 }
 
-const V4: Of = Of {
+pub(super) const V4: Of = Of {
     this: rule::ipv4,
     family: number::IPV4,
     source: Part::Source4,
@@ -205,7 +68,7 @@ const V4: Of = Of {
     ping: (number::ICMP, 8),
 };
 
-const V6: Of = Of {
+pub(super) const V6: Of = Of {
     this: rule::ipv6,
     family: number::IPV6,
     source: Part::Source6,
@@ -226,35 +89,35 @@ const V6: Of = Of {
     ping: (number::ICMP6, 128),
 };
 
-fn line(parts: &[&[Expression]]) -> Vec<Expression> {
+pub(super) fn line(parts: &[&[Expression]]) -> Vec<Expression> {
     parts.concat()
 }
 
-fn accept() -> Vec<Expression> {
+pub(super) fn accept() -> Vec<Expression> {
     rule::then(Verdict::Accept)
 }
 
-fn leave() -> Vec<Expression> {
+pub(super) fn leave() -> Vec<Expression> {
     rule::then(Verdict::Return)
 }
 
-fn refuse() -> Vec<Expression> {
+pub(super) fn refuse() -> Vec<Expression> {
     rule::then(Verdict::Drop)
 }
 
-fn jump(chain: &'static str) -> Vec<Expression> {
+pub(super) fn jump(chain: &'static str) -> Vec<Expression> {
     rule::then(Verdict::Jump(chain))
 }
 
-fn go(chain: &'static str) -> Vec<Expression> {
+pub(super) fn go(chain: &'static str) -> Vec<Expression> {
     rule::then(Verdict::Goto(chain))
 }
 
-fn chain(name: &'static str, rules: Vec<Vec<Expression>>) -> Chain {
+pub(super) fn chain(name: &'static str, rules: Vec<Vec<Expression>>) -> Chain {
     Chain { name, hook: None, rules }
 }
 
-fn at(
+pub(super) fn at(
     name: &'static str,
     kind: &'static str,
     place: Place,
@@ -264,67 +127,7 @@ fn at(
     Chain { name, hook: Some(Hook { kind, place, priority }), rules }
 }
 
-/// Before a packet is redirected: it still has the port of the host.
-const GUARD: i32 = -110;
-
-/// A packet that nothing in the host's firewall lets in, unless a rule for what is routed does.
-const CLOSED_MARK: u32 = 0x0200_0000;
-/// A packet that a rule for what is routed lets straight to a container.
-const STRAIGHT_MARK: u32 = 0x0400_0000;
-
-/// Where the host's own firewall is asked: who comes from outside to a published port.
-fn guard_chains(guard: Option<&Guard>, firewalld: bool) -> Vec<Chain> {
-    let mut rules = vec![
-        line(&[&rule::goes_on(), &leave()]),
-        line(&[&rule::comes_by("lo"), &leave()]),
-        line(&[&rule::within(&[Part::In], BRIDGES.name), &leave()]),
-        line(&[&rule::for_this_host(false), &leave()]),
-    ];
-    let asked = guard.map(|_| "guarded").into_iter().chain(firewalld.then_some(FIREWALLD));
-    for chain in asked {
-        for of in [&V4, &V6] {
-            let at = [of.destination, Part::Transport, Part::Port];
-            let port = [Part::Transport, Part::Port];
-            rules.push(line(&[&(of.this)(), &rule::known(&at, of.published_at), &jump(chain)]));
-            rules.push(line(&[&(of.this)(), &rule::known(&port, of.published), &jump(chain)]));
-        }
-    }
-    let mut all = vec![at("guard", "filter", Place::Prerouting, GUARD, rules)];
-    all.extend(guard.map(|guard| chain("guarded", super::guard::rules(guard, CLOSED_MARK))));
-    all
-}
-
-/// Where its rules about what is routed are asked: who comes to a container, and what leaves one.
-fn route_chains(guard: &Guard) -> Vec<Chain> {
-    let mut routed = vec![line(&[&rule::goes_on(), &leave()]), line(&[&same_network(), &leave()])];
-    routed.extend(super::guard::routes(guard, STRAIGHT_MARK));
-    routed.push(line(&[&rule::marked(CLOSED_MARK), &refuse()]));
-    let mut straight = super::guard::straight(guard, &accept());
-    straight.push(refuse());
-    vec![chain("routed", routed), chain("straight", straight)]
-}
-
-/// The copy of firewalld's chain for what comes to this host, and how the copies of others begin.
-pub const FIREWALLD: &str = "firewalld";
-
-/// The table for packets; with a guard where the host's own firewall is asked: ufw by its rules, firewalld by its own chains.
-pub fn packets(name: &str, guard: Option<&Guard>, firewalld: Option<&Copied>) -> Table {
-    let mut table = unguarded(name, guard.is_some_and(|guard| !guard.routes.is_empty()));
-    if guard.is_some() || firewalld.is_some() {
-        table.chains.extend(guard_chains(guard, firewalld.is_some()));
-    }
-    table.copied = firewalld.cloned();
-    let Some(guard) = guard else { return table };
-    if !guard.routes.is_empty() {
-        table.chains.extend(route_chains(guard));
-    }
-    if guard.limits() {
-        table.sets.extend([COUNTED4, COUNTED6]);
-    }
-    table
-}
-
-fn unguarded(name: &str, routes: bool) -> Table {
+pub(super) fn unguarded(name: &str, routes: bool) -> Table {
     Table {
         family: Family::Inet,
         name: name.to_string(),
@@ -448,11 +251,7 @@ fn leaving(of: &Of) -> Vec<Vec<Expression>> {
 fn forward(routes: bool) -> Vec<Vec<Expression>> {
     let from = rule::within(&[Part::In], BRIDGES.name);
     let to = rule::within(&[Part::Out], BRIDGES.name);
-    let mut rules = Vec::new();
-    if routes {
-        rules.push(line(&[&to, &jump("routed")]));
-        rules.push(line(&[&from, &rule::outside(&[Part::Out], BRIDGES.name), &jump("routed")]));
-    }
+    let mut rules = if routes { super::hosts::ways_that_are_routed() } else { Vec::new() };
     rules.extend([
         line(&[&from, &jump("outward")]),
         line(&[&to, &jump("inward")]),
@@ -467,7 +266,7 @@ fn forward(routes: bool) -> Vec<Vec<Expression>> {
     rules
 }
 
-fn same_network() -> Vec<Expression> {
+pub(super) fn same_network() -> Vec<Expression> {
     rule::within(&[Part::In, Part::Out], ICC.name)
 }
 
@@ -502,7 +301,7 @@ fn linked(of: &Of) -> Vec<Expression> {
 fn inward(routes: bool) -> Vec<Vec<Expression>> {
     let mut rules = vec![line(&[&rule::goes_on(), &go("allowed")]), line(&[&same_network(), &go("allowed")])];
     if routes {
-        rules.push(line(&[&rule::marked(STRAIGHT_MARK), &go("allowed")]));
+        rules.push(line(&[&rule::marked(super::hosts::STRAIGHT_MARK), &go("allowed")]));
     }
     for of in [&V4, &V6] {
         let this = (of.this)();

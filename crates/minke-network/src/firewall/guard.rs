@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::frame::{COUNTED4, COUNTED6};
 use crate::nft::rule::{self, Part};
-use crate::nft::{Expression, Rate, Verdict};
+use crate::nft::{Expression, Rate, Verdict, number};
 use crate::ports::Protocol;
 
 /// What the host's firewall says about connections to the host, and about what is routed.
@@ -19,6 +19,8 @@ pub struct Guard {
     pub otherwise4: bool,
     /// Where none fits, for IPv6.
     pub otherwise6: bool,
+    /// Who fits none and is not let in is told.
+    pub tells: bool,
     /// Its rules about what is routed, which see a container's own address and port. The first that fits decides; where none fits,
     /// it is as if there were none.
     pub routes: Vec<GuardRule>,
@@ -31,8 +33,17 @@ pub enum Act {
     Allow,
     /// It is allowed, but not too many of one source: [`LIMIT`].
     Limit,
-    /// It is not.
+    /// It is not, and nobody answers.
     Deny,
+    /// It is not, and who asks is told.
+    Reject,
+}
+
+impl Act {
+    /// Whether it lets nobody in.
+    pub fn refuses(self) -> bool {
+        matches!(self, Self::Deny | Self::Reject)
+    }
 }
 
 /// How many connections of one source a limiting rule lets through at once, and how many in a minute. ufw's own: the sixth within 30
@@ -72,6 +83,22 @@ impl GuardRule {
                 }))
     }
 
+    /// One that fits everything of IPv4.
+    #[cfg(test)]
+    pub(super) fn allowing_all() -> Self {
+        Self {
+            act: Act::Allow,
+            v6: false,
+            protocol: None,
+            ports: Vec::new(),
+            source_ports: Vec::new(),
+            source: None,
+            destination: None,
+            interface: None,
+            out: None,
+        }
+    }
+
     fn is_for_all(&self) -> bool {
         self.source.is_none() && self.source_ports.is_empty() && self.interface.is_none()
     }
@@ -93,7 +120,7 @@ impl Guard {
     ) -> bool {
         let (address, port) = host;
         let v6 = address.is_ipv6();
-        let decides = |rule: &&GuardRule| rule.act == Act::Deny || rule.is_for_all();
+        let decides = |rule: &&GuardRule| rule.act.refuses() || rule.is_for_all();
         let comes = |rule: &&GuardRule| {
             rule.fits(protocol, port, v6)
                 && rule.destination.is_none_or(|net| address.is_unspecified() || net.contains(&address))
@@ -103,9 +130,23 @@ impl Guard {
         let input = self.rules.iter().filter(comes).find(decides).map(|rule| rule.act);
         let route = self.routes.iter().filter(routed).find(decides).map(|rule| rule.act);
         let otherwise = if v6 { self.otherwise6 } else { self.otherwise4 };
-        input != Some(Act::Deny)
-            && route != Some(Act::Deny)
+        !input.is_some_and(Act::refuses)
+            && !route.is_some_and(Act::refuses)
             && (input.is_some() || route.is_some() || otherwise)
+    }
+
+    /// Whether anybody is told that he isn't let in.
+    pub(super) fn answers(&self) -> bool {
+        self.tells || self.rules.iter().chain(&self.routes).any(|rule| rule.act == Act::Reject)
+    }
+
+    /// The same with nobody told: for a kernel that can't from where it is asked (before Linux 5.9).
+    pub(super) fn silent(mut self) -> Self {
+        self.tells = false;
+        for rule in self.rules.iter_mut().chain(&mut self.routes).filter(|rule| rule.act == Act::Reject) {
+            rule.act = Act::Deny;
+        }
+        self
     }
 
     /// Whether a rule counts connections.
@@ -117,17 +158,28 @@ impl Guard {
 /// The rules about connections to the host as ours, and the end: what may still be let through by a rule for what is routed is
 /// marked.
 pub(super) fn rules(guard: &Guard, mark: u32) -> Vec<Vec<Expression>> {
-    let routes_allow = |v6| guard.routes.iter().any(|rule| rule.v6 == v6 && rule.act != Act::Deny);
+    let routes_allow = |v6| guard.routes.iter().any(|rule| rule.v6 == v6 && !rule.act.refuses());
     let end = |allow: bool, v6: bool| match (allow, routes_allow(v6)) {
-        (true, _) => rule::then(Verdict::Return),
-        (false, true) => [rule::mark(mark), rule::then(Verdict::Return)].concat(),
-        (false, false) => rule::then(Verdict::Drop),
+        (true, _) => vec![rule::then(Verdict::Return)],
+        (false, true) => vec![[rule::mark(mark), rule::then(Verdict::Return)].concat()],
+        (false, false) if guard.tells => refusals(None),
+        (false, false) => vec![rule::then(Verdict::Drop)],
     };
     let mut all: Vec<_> =
         guard.rules.iter().flat_map(|one| one_rule(one, &rule::then(Verdict::Return))).collect();
-    all.push([rule::ipv4(), end(guard.otherwise4, false)].concat());
-    all.push(end(guard.otherwise6, true));
+    all.extend(end(guard.otherwise4, false).into_iter().map(|end| [rule::ipv4(), end].concat()));
+    all.extend(end(guard.otherwise6, true));
     all
+}
+
+/// The ends of rules that tell who isn't let in, one behind the other: as iptables has it for ufw, a reset where there are such.
+fn refusals(protocol: Option<Protocol>) -> Vec<Vec<Expression>> {
+    let reset = rule::reset();
+    match protocol {
+        Some(Protocol::Tcp) => vec![reset],
+        Some(_) => vec![rule::unreachable()],
+        None => vec![[rule::transport(number::TCP), reset].concat(), rule::unreachable()],
+    }
 }
 
 /// The rules about what is routed as ours; what fits none goes on. What a rule allows that names a container or a network is marked,
@@ -146,7 +198,7 @@ pub(super) fn routes(guard: &Guard, mark: u32) -> Vec<Vec<Expression>> {
 pub(super) fn straight(guard: &Guard, accept: &[Expression]) -> Vec<Vec<Expression>> {
     // What is denied only on its way to one interface may be allowed on that to another.
     let early = guard.routes.iter().filter(|one| match one.act {
-        Act::Deny => one.out.is_none(),
+        Act::Deny | Act::Reject => one.out.is_none(),
         Act::Allow | Act::Limit => one.is_named(),
     });
     // Connections are counted where they are let through.
@@ -178,6 +230,11 @@ fn one_rule(one: &GuardRule, allowed: &[Expression]) -> Vec<Vec<Expression>> {
         }
     }
     let drop = rule::then(Verdict::Drop);
+    let ends = match one.act {
+        Act::Allow | Act::Limit => vec![allowed.to_vec()],
+        Act::Deny => vec![drop.clone()],
+        Act::Reject => refusals(one.protocol),
+    };
     let each = |ranges: &[(u16, u16)], part| -> Vec<Vec<Expression>> {
         match ranges {
             [] => vec![Vec::new()],
@@ -191,7 +248,7 @@ fn one_rule(one: &GuardRule, allowed: &[Expression]) -> Vec<Vec<Expression>> {
             if one.act == Act::Limit {
                 all.push([&fits, &rule::too_many(source, counted, LIMIT)[..], &drop].concat());
             }
-            all.push([&fits[..], if one.act == Act::Deny { &drop[..] } else { allowed }].concat());
+            all.extend(ends.iter().map(|end| [&fits[..], end].concat()));
         }
     }
     all

@@ -28,6 +28,8 @@ pub(super) struct Tools {
 struct Tool {
     program: PathBuf,
     v6: bool,
+    /// Of the older kind, beside a tool of the newer one: it is asked where there are rules of that kind.
+    older: bool,
 }
 
 impl Tools {
@@ -41,12 +43,11 @@ impl Tools {
                 continue;
             }
             let default = find(name);
-            // Rules of the older kind, beside a tool of the newer one.
             let legacy = find(&format!("{name}-legacy")).filter(|program| {
                 default.as_ref().is_none_or(|other| program.canonicalize().ok() != other.canonicalize().ok())
-                    && has_legacy_tables(v6)
             });
-            tools.extend(default.into_iter().chain(legacy).map(|program| Tool { program, v6 }));
+            tools.extend(default.map(|program| Tool { program, v6, older: false }));
+            tools.extend(legacy.map(|program| Tool { program, v6, older: true }));
         }
         Ok(Self { namespace: namespace.into(), tools })
     }
@@ -60,7 +61,7 @@ impl Tools {
         within(self.namespace.as_fd(), || {
             let mut marked = Families::default();
             let mut found = false;
-            for tool in &self.tools {
+            for tool in self.tools.iter().filter(|tool| tool.is_asked()) {
                 let listing = tool.run(&["-S"])?;
                 found |= listing.lines().any(|line| line == made);
                 let steps = plan(&listing);
@@ -72,9 +73,26 @@ impl Tools {
             Ok((marked, found))
         })?
     }
+
+    /// Takes back what was put into the chains, but for what somebody else needs: other engines of ours where there are such,
+    /// dockerd, people's own rules.
+    pub(super) fn leave(&self, others: bool) -> Result<()> {
+        within(self.namespace.as_fd(), || {
+            for tool in self.tools.iter().filter(|tool| tool.is_asked()) {
+                for step in plan_leave(&tool.run(&["-S"])?, others) {
+                    tool.run(&step.split(' ').collect::<Vec<_>>())?;
+                }
+            }
+            Ok(())
+        })?
+    }
 }
 
 impl Tool {
+    fn is_asked(&self) -> bool {
+        !self.older || has_legacy_tables(self.v6)
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<String> {
         let words = || format!("failed to run {} {}", self.program.display(), arguments.join(" "));
         let output = Command::new(&self.program)
@@ -120,9 +138,38 @@ struct Plan {
     marked: bool,
 }
 
+fn mark_rule() -> String {
+    format!("-m mark --mark {ALLOWED_MARK:#x}/{ALLOWED_MARK:#x} -j ACCEPT")
+}
+
+/// Decides what is taken back: arguments of the tool. The mark stays for `others`, engines of ours with a table; the users' chain
+/// for anybody who may look for it.
+fn plan_leave(listing: &str, others: bool) -> Vec<String> {
+    let (mark, users) = (format!("-A FORWARD {}", mark_rule()), format!("-A FORWARD -j {USERS}"));
+    let mut steps = Vec::new();
+    if others {
+        return steps;
+    }
+    let has = |wanted: &str| listing.lines().any(|line| line.trim() == wanted);
+    if has(&mark) {
+        steps.push(format!("-D FORWARD {}", mark_rule()));
+    }
+    let needs_it =
+        |chain: &str| chain != USERS && (chain.starts_with("DOCKER") || chain.starts_with("MINKE"));
+    let chains = listing.lines().filter_map(|line| line.strip_prefix("-N "));
+    let is_used = listing.lines().any(|line| {
+        line.starts_with(&format!("-A {USERS} ")) && line.trim() != format!("-A {USERS} -j RETURN")
+            || line.trim() != users && line.ends_with(&format!("-j {USERS}"))
+    });
+    if has(&users) && !is_used && !chains.map(str::trim).any(needs_it) {
+        steps.extend([format!("-D FORWARD -j {USERS}"), format!("-F {USERS}"), format!("-X {USERS}")]);
+    }
+    steps
+}
+
 /// Decides from what `iptables -S` prints. Rules of others stay as they are.
 fn plan(listing: &str) -> Plan {
-    let mark_rule = format!("-m mark --mark {ALLOWED_MARK:#x}/{ALLOWED_MARK:#x} -j ACCEPT");
+    let mark_rule = mark_rule();
     let users_rule = format!("-j {USERS}");
     let mut rules: Vec<&str> =
         listing.lines().filter_map(|line| line.strip_prefix("-A FORWARD ")).map(str::trim).collect();
@@ -194,6 +241,19 @@ mod tests {
         assert_eq!(made[1], "-I FORWARD 2 -m mark --mark 0x1000000/0x1000000 -j ACCEPT");
         let before = format!("{DROP}{MARK}{USERS}");
         assert_eq!(steps(&before).0[1], "-I FORWARD 2 -m mark --mark 0x1000000/0x1000000 -j ACCEPT");
+    }
+
+    #[test]
+    fn at_the_end_only_what_somebody_needs_stays() {
+        let all = format!("{DROP}-N DOCKER-USER\n{}{MARK}", "-A FORWARD -j DOCKER-USER\n");
+        let mark = "-D FORWARD -m mark --mark 0x1000000/0x1000000 -j ACCEPT";
+        let leave = |listing: &str| plan_leave(listing, false);
+        assert_eq!(leave(&all), [mark, "-D FORWARD -j DOCKER-USER", "-F DOCKER-USER", "-X DOCKER-USER"]);
+        assert_eq!(plan_leave(&all, true), Vec::<String>::new());
+        for somebody in ["-A DOCKER-USER -s 192.0.2.0/24 -j DROP\n", "-N DOCKER\n", "-N MINKE-AB-FORWARD\n"] {
+            assert_eq!(leave(&format!("{all}{somebody}")), [mark], "{somebody}");
+        }
+        assert_eq!(leave(DROP), Vec::<String>::new());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::Firewall;
+use super::legacy::{EVERY, Legacy};
 use crate::nft::Changed;
 
 /// A thread that repairs a firewall until this is dropped.
@@ -63,11 +64,15 @@ fn keep(
     firewall: &Mutex<Firewall>,
     repaired: &dyn Fn(Result<()>),
 ) {
+    let mut legacy = Legacy::default();
+    legacy.has_changed();
     loop {
         let heard = changed.as_fd();
         let mut fds =
             [&heard as &dyn AsFd, stop, files].map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
-        match poll(&mut fds, None) {
+        // Nobody wakes up where there are no such tables.
+        let wait = legacy.is_watched().then_some(&EVERY);
+        match poll(&mut fds, wait) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
             Ok(_) => {}
@@ -86,6 +91,8 @@ fn keep(
                 Err(_) => return,
             }
         }
+        // What is written while it is repaired is seen the next time.
+        matters |= legacy.has_changed();
         if !matters {
             continue;
         }

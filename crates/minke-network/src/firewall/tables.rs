@@ -47,12 +47,16 @@ pub struct Firewall {
     settings: Settings,
     tools: Option<Tools>,
     chains: Option<Chains>,
-    /// What another backend may have left was looked for.
+    /// With chains: whether somebody is asked beside them, by a table.
+    beside: bool,
+    /// With chains: there is no such table, nor one that another backend has left.
     swept: bool,
     /// Where ufw's files are, if they are honoured.
     ufw: Option<PathBuf>,
     /// What they say.
     guard: Option<Guard>,
+    /// This kernel can't tell anybody that he isn't let in.
+    mute: bool,
     /// Whether firewalld's own chains are asked about published ports.
     asks_firewalld: bool,
     /// What it says.
@@ -96,17 +100,19 @@ impl Firewall {
     pub fn open(names: &Names, settings: Settings) -> Result<Self> {
         let nft = Nft::open().context("failed to open a socket for the packet filter")?;
         let families = Families { v4: settings.ipv4, v6: settings.ipv6 };
-        let tools = (settings.iptables && !settings.chains).then(|| Tools::find(families)).transpose()?;
         let with_chains = settings.iptables || settings.chains;
+        let tools = with_chains.then(|| Tools::find(families)).transpose()?;
         let chains = with_chains.then(|| Chains::find(&names.table, families)).transpose()?;
         Ok(Self {
             nft,
             settings,
             tools,
             chains,
+            beside: false,
             swept: false,
             ufw: None,
             guard: None,
+            mute: false,
             asks_firewalld: false,
             firewalld: Firewalld::default(),
             closed_by: None,
@@ -133,8 +139,16 @@ impl Firewall {
     /// Honours ufw: who may connect to the host decides about published ports too. `etc` is `/etc`. Its files are read again at
     /// each repair.
     pub fn honour_ufw(&mut self, etc: PathBuf) {
-        self.guard = ufw::read(&etc);
         self.ufw = Some(etc);
+        self.read_ufw();
+    }
+
+    fn read_ufw(&mut self) {
+        let Some(etc) = &self.ufw else { return };
+        self.guard = ufw::read(etc);
+        if self.mute {
+            self.guard = self.guard.take().map(Guard::silent);
+        }
     }
 
     /// Honours firewalld: its zones decide about published ports too. They are read at first and again at each repair.
@@ -191,9 +205,7 @@ impl Firewall {
         let Some(wanted) = self.wanted.clone() else { return Ok(false) };
         self.tables.iter_mut().for_each(|kept| kept.there = None);
         self.chains.iter_mut().for_each(Chains::look_again);
-        if let Some(etc) = &self.ufw {
-            self.guard = ufw::read(etc);
-        }
+        self.read_ufw();
         let read = self.read_firewalld();
         // Before tools are run, which take their time.
         let first = self.put(&self.actual(&wanted));
@@ -206,19 +218,22 @@ impl Firewall {
         read.and(others).and(first).map(|first| first || changed)
     }
 
-    /// Removes the tables.
+    /// Removes the tables and chains, and from chains of others what was put there, unless somebody else needs it.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's, a tool's.
     pub fn remove_all(&mut self) -> Result<()> {
         self.wanted = None;
         for kept in &mut self.tables {
             remove_table(&self.nft, kept)?;
         }
-        match &mut self.chains {
-            Some(chains) if self.settings.chains => chains.remove(),
-            _ => Ok(()),
+        if let Some(chains) = self.chains.as_mut().filter(|_| self.settings.chains) {
+            chains.remove()?;
         }
+        let Some(tools) = &self.tools else { return Ok(()) };
+        let tables = self.nft.tables(crate::nft::Family::Inet).unwrap_or_default();
+        let own = &self.tables[0].table.name;
+        tools.leave(tables.iter().any(|name| name != own && is_an_engines(name)))
     }
 
     /// Returns the tables' frames, for a reader who wants to know what stands there.
@@ -233,7 +248,7 @@ impl Firewall {
 
     /// Brings the chains of others in order, once, and notes what they want. What fails there doesn't keep ours from being set up.
     fn ask_others(&mut self) -> Result<()> {
-        if let (Some(tools), None) = (&self.tools, self.marked) {
+        if let (Some(tools), None, false) = (&self.tools, self.marked, self.settings.chains) {
             let asked = tools.ensure(&chains::forward_chain(&self.tables[0].table.name));
             // Marked in doubt: it does no harm.
             let in_doubt = (Families { v4: true, v6: true }, false);
@@ -252,6 +267,7 @@ impl Firewall {
         let mut wanted = wanted.clone();
         let marked = self.marked.unwrap_or_default();
         wanted.mark = Families { v4: wanted.mark.v4 || marked.v4, v6: wanted.mark.v6 || marked.v6 };
+        wanted.routes_asked = self.guard.as_ref().is_some_and(|guard| !guard.routes.is_empty());
         self.without_families(&wanted)
     }
 
@@ -275,6 +291,12 @@ impl Firewall {
 
     fn put(&mut self, wanted: &Wanted) -> Result<bool> {
         match self.put_all(wanted) {
+            Err(_) if self.guard.as_ref().is_some_and(Guard::answers) => {
+                self.guard = self.guard.take().map(Guard::silent);
+                let put = self.put(wanted);
+                self.mute |= put.is_ok();
+                put
+            }
             // What can't be copied lets nobody in.
             Err(error) if self.firewalld.chains.is_some() => {
                 self.firewalld.chains = Some(Copied::closed(frame::FIREWALLD));
@@ -285,33 +307,58 @@ impl Firewall {
         }
     }
 
-    fn put_all(&mut self, wanted: &Wanted) -> Result<bool> {
-        let mut changed = false;
-        if (&self.guard, &self.firewalld) != (&self.made_with.0, &self.made_with.1) {
-            let [packets, _] = &mut self.tables;
-            let copied = self.firewalld.chains.as_ref();
-            let ruled = Families { v4: self.settings.ipv4, v6: self.settings.ipv6 };
-            let table = frame::packets(&packets.table.name, self.guard.as_ref(), copied);
-            packets.table = leaving_alone(table, ruled);
-            packets.comment = frame::comment(&packets.table);
-            packets.there = None;
-            // That it runs matters also where nothing is written.
-            changed = self.firewalld.runs != self.made_with.1.runs;
-            self.made_with = (self.guard.clone(), self.firewalld.clone());
+    /// Has the table say what the host's own firewall says now; returns whether that matters also where nothing is written.
+    fn follow_asked(&mut self) -> bool {
+        if (&self.guard, &self.firewalld) == (&self.made_with.0, &self.made_with.1) {
+            return false;
         }
+        let [packets, _] = &mut self.tables;
+        let (guard, copied) = (self.guard.as_ref(), self.firewalld.chains.as_ref());
+        let name = &packets.table.name;
+        let table = if self.settings.chains {
+            let beside = frame::beside(name, guard, copied);
+            self.beside = beside.is_some();
+            beside.unwrap_or_else(|| frame::packets(name, None, None))
+        } else {
+            frame::packets(name, guard, copied)
+        };
+        packets.table = leaving_alone(table, Families { v4: self.settings.ipv4, v6: self.settings.ipv6 });
+        packets.comment = frame::comment(&packets.table);
+        packets.there = None;
+        let changed = self.firewalld.runs != self.made_with.1.runs;
+        self.made_with = (self.guard.clone(), self.firewalld.clone());
+        changed
+    }
+
+    fn put_all(&mut self, wanted: &Wanted) -> Result<bool> {
+        let mut changed = self.follow_asked();
         let [packets, frames] = &mut self.tables;
         changed |= match &mut self.chains {
             Some(chains) if self.settings.chains => {
-                if !std::mem::replace(&mut self.swept, true) {
+                // Who is asked is there before what leads past him.
+                let asked = if self.beside {
+                    self.swept = false;
+                    put_table(&self.nft, packets, wanted)?
+                } else {
+                    false
+                };
+                let put = chains.put(wanted)?;
+                if !self.beside && !self.swept {
                     remove_table(&self.nft, packets)?;
+                    self.swept = true;
                 }
-                chains.put(wanted)?
+                asked || put
             }
             _ => put_table(&self.nft, packets, wanted)?,
         };
         changed |= put_table(&self.nft, frames, wanted)?;
         Ok(changed)
     }
+}
+
+/// Whether a table is one of an engine of ours.
+fn is_an_engines(name: &str) -> bool {
+    name == "minke" || name.starts_with("minke-")
 }
 
 fn remove_table(nft: &Nft, kept: &mut Kept) -> Result<()> {

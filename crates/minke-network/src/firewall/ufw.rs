@@ -29,7 +29,8 @@ fn parse(files: &Files<'_>) -> Option<Guard> {
     if !value(files.conf, "ENABLED")?.eq_ignore_ascii_case("yes") {
         return None;
     }
-    let accepts = value(files.defaults, "DEFAULT_INPUT_POLICY").is_some_and(|policy| policy == "ACCEPT");
+    let policy = value(files.defaults, "DEFAULT_INPUT_POLICY").unwrap_or_default();
+    let accepts = policy == "ACCEPT";
     let has_ipv6 = value(files.defaults, "IPV6").is_some_and(|text| text.eq_ignore_ascii_case("yes"));
     let mut all: Vec<Tuple> = files.rules.lines().filter_map(|line| tuple(line, false)).collect();
     if has_ipv6 {
@@ -39,7 +40,13 @@ fn parse(files: &Files<'_>) -> Option<Guard> {
     let rules_of = |some: Vec<Tuple>| some.into_iter().map(|one| one.rule).collect();
     // Without IPv6, ufw lets no such packet in at all.
     let otherwise6 = accepts && has_ipv6;
-    Some(Guard { rules: rules_of(rules), otherwise4: accepts, otherwise6, routes: rules_of(routes) })
+    Some(Guard {
+        rules: rules_of(rules),
+        otherwise4: accepts,
+        otherwise6,
+        tells: policy == "REJECT",
+        routes: rules_of(routes),
+    })
 }
 
 /// A shell variable's value.
@@ -85,7 +92,8 @@ fn tuple(line: &str, v6: bool) -> Option<Tuple> {
     let act = match action.split('_').next()? {
         "allow" => Act::Allow,
         "limit" => Act::Limit,
-        "deny" | "reject" => Act::Deny,
+        "deny" => Act::Deny,
+        "reject" => Act::Reject,
         _ => return None,
     };
     let net = |text: &str| match text {
@@ -177,7 +185,7 @@ mod tests {
              ### tuple ### route:reject_log-all udp 53 0.0.0.0/0 any 0.0.0.0/0 in_eth0\n",
         );
         let acts: Vec<Act> = guard.routes.iter().map(|rule| rule.act).collect();
-        assert_eq!(acts, [Act::Allow, Act::Deny, Act::Limit, Act::Deny]);
+        assert_eq!(acts, [Act::Allow, Act::Deny, Act::Limit, Act::Reject]);
         let ways: Vec<_> =
             guard.routes.iter().map(|rule| (rule.interface.as_deref(), rule.out.as_deref())).collect();
         let (eth0, br0) = (Some("eth0"), Some("br0"));

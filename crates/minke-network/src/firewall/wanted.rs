@@ -32,6 +32,9 @@ pub struct Wanted {
     pub localhost: bool,
     /// Packets that are let through are marked ([`super::frame::ALLOWED_MARK`]), for a chain of others that would drop them.
     pub mark: Families,
+    /// The host's own firewall is asked about what is routed; what it lets straight to a container is marked. Chains of iptables
+    /// have to know.
+    pub routes_asked: bool,
 }
 
 /// Both families, each or none.

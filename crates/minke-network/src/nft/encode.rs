@@ -372,6 +372,9 @@ fn encode<P: Pusher>(list: PushExprListAttrs<P>, expression: &Expression) -> Pus
             }
             nat.end_nested().end_nested()
         }
+        Expression::Reject { kind, code } => {
+            one.nested_data_reject().push_type(*kind).push_icmp_code(*code).end_nested().end_nested()
+        }
         Expression::Masquerade => one.push_name(c"masq").end_nested(),
         Expression::TooMany { set, register, rate } => encode_too_many(one, set, *register, *rate),
         Expression::Counter => one.nested_data_counter().end_nested().end_nested(),

@@ -121,6 +121,13 @@ pub enum Expression {
         /// How many.
         rate: Rate,
     },
+    /// Tells the sender that it isn't let in: `NFT_REJECT_*`, and the reason where that has one.
+    Reject {
+        /// How.
+        kind: u32,
+        /// Why.
+        code: u8,
+    },
     /// Counts.
     Counter,
     /// Ends or leaves the rule.
@@ -167,6 +174,11 @@ pub mod rule {
     const META_OIFGROUP: u32 = 22;
     const CT_STATE: u32 = 0;
     const CT_STATUS: u32 = 2;
+    /// `NFT_REJECT_TCP_RST`.
+    const REJECT_RESET: u32 = 1;
+    /// `NFT_REJECT_ICMPX_UNREACH`, with `NFT_REJECT_ICMPX_PORT_UNREACH`.
+    const REJECT_ICMPX: u32 = 2;
+    const NO_PORT: u8 = 1;
     const LINK: u32 = 0;
     const NETWORK: u32 = 1;
     const TRANSPORT: u32 = 2;
@@ -469,6 +481,16 @@ pub mod rule {
     /// The packet gets the address of the interface it leaves by.
     pub fn masquerade() -> Vec<Expression> {
         vec![Expression::Masquerade]
+    }
+
+    /// Who sent it gets a reset, as from a port that nobody listens at; for TCP only.
+    pub fn reset() -> Vec<Expression> {
+        vec![Expression::Reject { kind: REJECT_RESET, code: 0 }]
+    }
+
+    /// Who sent it is told by ICMP that nobody is at this port.
+    pub fn unreachable() -> Vec<Expression> {
+        vec![Expression::Reject { kind: REJECT_ICMPX, code: NO_PORT }]
     }
 
     /// The end of a rule.

@@ -25,6 +25,11 @@ pub(super) fn table_comment(payload: &[u8]) -> Option<String> {
     (head[0] == 0).then(|| String::from_utf8_lossy(text).trim_end_matches('\0').to_string())
 }
 
+/// A table's name.
+pub(super) fn table_name(payload: &[u8]) -> Option<String> {
+    Some(OpGettableDo::decode_request(payload).1.get_name().ok()?.to_string_lossy().into_owned())
+}
+
 /// A chain's table and name, and how many rules it has and is jumped to by.
 pub(super) fn chain(payload: &[u8]) -> Option<(String, String, u32)> {
     let chain = OpGetchainDump::decode_request(payload).1;

@@ -105,6 +105,22 @@ impl Nft {
         }
     }
 
+    /// Returns the names of the tables of a family.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn tables(&self, family: Family) -> Result<Vec<String>, Refusal> {
+        let found = std::cell::RefCell::new(Vec::new());
+        let request = encode::header(family).as_slice().to_vec();
+        self.0.dump(
+            GET_TABLE,
+            &request,
+            || found.borrow_mut().clear(),
+            |message| found.borrow_mut().extend(read::table_name(message.payload)),
+        )?;
+        Ok(found.into_inner())
+    }
+
     /// Whether a table's chains are all there with as many rules as they should have; what maps lead to counts as `led`.
     ///
     /// # Errors
