@@ -147,8 +147,9 @@ impl Engine {
             ends.push(tokio::spawn(async move {
                 let signal = view.record.stop_signal().unwrap_or(15);
                 let timeout_s = view.record.config.stop_timeout.unwrap_or(timeout_s).min(timeout_s);
-                let asked =
-                    container.ask(|reply| Command::Stop { signal, timeout_s, restart: false, reply }).await;
+                let (before, _) = tokio::sync::oneshot::channel();
+                let stop = |reply| Command::Stop { signal, timeout_s, restart: false, before, reply };
+                let asked = container.ask(stop).await;
                 if asked.is_ok() {
                     container.wait_for(|view| !view.is_running()).await;
                 }

@@ -160,6 +160,32 @@ fn a_container_is_found_by_name_id_and_prefix() {
     });
 }
 
+/// A stop that comes while the container is being started waits for the start, and then for the end.
+#[test]
+fn a_stop_beside_a_start_is_over_when_the_container_is() {
+    case(|rig| {
+        rig.ok("create --name one busybox sh -c 'trap \"\" TERM; sleep 1000'");
+        for _ in 0..5 {
+            let stopped = std::thread::scope(|scope| {
+                let start = scope.spawn(|| rig.post("/containers/one/start", &json!(null)).status);
+                let stopped = rig.post("/containers/one/stop?t=1", &json!(null)).status == 204;
+                let running = rig.inspect("one")["State"]["Running"].clone();
+                assert!(!stopped || running == false, "{running}");
+                start.join().expect("a status");
+                stopped
+            });
+            if !stopped {
+                rig.ok("stop -t 0 one");
+            }
+        }
+        rig.ok("rm one");
+        rig.ok("run -d --name two --restart always busybox false");
+        rig.await_status("two", "restarting");
+        rig.ok("kill two");
+        rig.await_status("two", "exited");
+    });
+}
+
 #[test]
 fn a_restart_policy_restarts() {
     case(|rig| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use minke_api::container::*;
 use minke_model::signal::Signal;
 use minke_model::{Error, Result};
+use tokio::sync::oneshot;
 
 use super::handle::{Command, Container, View};
 use super::lifecycle::{Lifecycle, State};
@@ -25,20 +26,22 @@ impl Engine {
     }
 
     async fn end(&self, container: &Arc<Container>, query: &ContainerStopQuery, restart: bool) -> Result<()> {
-        let before = container.view();
+        let record = container.view().record.clone();
         let signal = match query.signal.as_str() {
-            "" => before.record.stop_signal().unwrap_or(Signal::TERM.number()),
+            "" => record.stop_signal().unwrap_or(Signal::TERM.number()),
             name => Signal::parse(name)?.number(),
         };
-        let timeout_s = query.timeout.unwrap_or_else(|| before.record.stop_timeout_s());
-        container.ask(|reply| Command::Stop { signal, timeout_s, restart, reply }).await?;
+        let timeout_s = query.timeout.unwrap_or_else(|| record.stop_timeout_s());
+        let (before, seen) = oneshot::channel();
+        container.ask(|reply| Command::Stop { signal, timeout_s, restart, before, reply }).await?;
+        let before = seen.await.unwrap_or_else(|_| container.view());
         let after = container.wait_for(|view| is_over(&before, view, restart)).await;
         self.shared.tell(&after.record, if restart { "restart" } else { "stop" }, &[]);
         // A program that ended at once is a restart that worked; one that could not be started is not.
         match after.last_exit.as_ref().filter(|exit| restart && !after.is_running() && !exit.error.is_empty())
         {
             Some(exit) => {
-                Err(Error::system(format!("Cannot restart container {}: {}", before.record.id, exit.error)))
+                Err(Error::system(format!("Cannot restart container {}: {}", record.id, exit.error)))
             }
             None => Ok(()),
         }
@@ -52,10 +55,13 @@ impl Engine {
         };
         let refused = |error| prefixed(&format!("cannot kill container: {reference}"), error);
         let container = self.shared.containers.resolve(reference).map_err(refused)?;
-        let before = container.view();
-        container.ask(|reply| Command::Kill { signal: signal.number(), reply }).await.map_err(refused)?;
+        let (before, seen) = oneshot::channel();
+        let signals = |reply| Command::Kill { signal: signal.number(), before, reply };
+        container.ask(signals).await.map_err(refused)?;
         if signal == Signal::KILL {
-            container.wait_for(|view| view.removed || view.exits > before.exits).await;
+            let before = seen.await.unwrap_or_else(|_| container.view());
+            let ended = |view: &View| view.exits > before.exits || !is_active(&view.lifecycle);
+            container.wait_for(|view| view.removed || ended(view)).await;
         }
         Ok(())
     }

@@ -84,6 +84,8 @@ pub enum Command {
         timeout_s: i64,
         /// Start it again afterwards.
         restart: bool,
+        /// How the container was when its turn came: whoever asks may have looked before a start that came between.
+        before: oneshot::Sender<Arc<View>>,
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },
@@ -91,6 +93,8 @@ pub enum Command {
     Kill {
         /// The signal.
         signal: i32,
+        /// How the container was when its turn came.
+        before: oneshot::Sender<Arc<View>>,
         /// The answer.
         reply: oneshot::Sender<Result<()>>,
     },

@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use minke_api::container::HostConfig;
-use minke_model::restart_policy::RestartPolicy;
 use minke_model::{Error, Result};
 use minke_spec::shim::{Event as ShimProtocolEvent, Request};
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
@@ -19,7 +17,7 @@ use super::lifecycle::{Effect, Event, Exit, Lifecycle, Run, State};
 use super::record::Record;
 use super::root::RootAccess;
 use super::wish::Wish;
-use super::{health, links, teardown, update};
+use super::{health, links, teardown};
 use crate::engine::Shared;
 use crate::network::Live;
 use crate::shim::connection::{ShimConnection, ShimEvent};
@@ -32,6 +30,7 @@ mod connecting;
 mod ending;
 pub mod packing;
 mod pausing;
+mod updating;
 
 use checkup::{Checkup, Turn};
 
@@ -231,10 +230,12 @@ impl Owner {
                     Err(error) => answer(reply, Err(error)),
                 }
             }
-            Command::Stop { signal, timeout_s, restart, reply } => {
+            Command::Stop { signal, timeout_s, restart, before, reply } => {
+                let _ = before.send(self.view.borrow().clone());
                 self.stop(signal, timeout_s, restart, reply).await;
             }
-            Command::Kill { signal, reply } => {
+            Command::Kill { signal, before, reply } => {
+                let _ = before.send(self.view.borrow().clone());
                 let result = self.kill(signal).await;
                 answer(reply, result);
             }
@@ -308,41 +309,6 @@ impl Owner {
         }
         self.rename_in_networks();
         self.emit("rename", &[("oldName", format!("/{old}"))]);
-        Ok(())
-    }
-
-    async fn update(&mut self, change: &HostConfig) -> Result<()> {
-        if matches!(self.lifecycle.state, State::Removing | State::Dead) {
-            return Err(Error::conflict(format!(
-                "Cannot update container {}: container is marked for removal and cannot be \"update\"",
-                self.record.id
-            )));
-        }
-        let host_config = update::joined(&self.record, change)?;
-        let note = self.shared.paths(&self.record.id).updating;
-        if self.lifecycle.run().is_some() {
-            update::note(&note, &host_config)?;
-        }
-        let outcome = self.take_settings(host_config).await;
-        let _ = std::fs::remove_file(note);
-        outcome
-    }
-
-    /// Gives the container other settings: its groups first, which may refuse them.
-    async fn take_settings(&mut self, host_config: HostConfig) -> Result<()> {
-        if let Some(run) = self.lifecycle.run() {
-            update::write_limits(&self.shared, &self.record, run.generation, &host_config)?;
-        }
-        let before = (self.record.clone(), self.lifecycle.policy);
-        let policy = &host_config.restart_policy;
-        self.lifecycle.policy = RestartPolicy::from_parts(&policy.name, policy.maximum_retry_count)?;
-        self.record = Arc::new(Record { host_config, ..Record::clone(&self.record) });
-        if let Err(error) = self.persist().await {
-            (self.record, self.lifecycle.policy) = before;
-            return Err(error);
-        }
-        self.publish();
-        self.emit("update", &[]);
         Ok(())
     }
 
