@@ -287,6 +287,77 @@ fn pulls_prunes_and_runs_at_once_do_not_hurt_each_other() {
     });
 }
 
+/// `MINKE_E2E_CHURN=2000` lengthens it.
+#[test]
+fn what_a_pull_shares_with_what_a_prune_takes_stays() {
+    let rounds = std::env::var("MINKE_E2E_CHURN").map_or(25, |text| text.parse().expect("a number"));
+    let registry = Registry::start();
+    let images = ["one", "two"].map(|name| {
+        let own = small("which", name);
+        registry.image(name, "1", &[(busybox_tar(), Packing::Gzip), (&own[..], Packing::Gzip)])
+    });
+    for (name, image) in ["one", "two"].iter().zip(&images) {
+        let manifest = registry.document_of(name, &image.manifest).expect("the manifest is there");
+        registry.document("churn", name, "application/vnd.oci.image.manifest.v1+json", &manifest);
+    }
+    once(|rig| {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let going = || !done.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while going() {
+                    rig.ok("image prune -f");
+                }
+            });
+            scope.spawn(|| {
+                while going() {
+                    assert_eq!(rig.ok("run --rm busybox echo runs"), "runs");
+                }
+            });
+            // Ends the others also where it panics.
+            struct End<'a>(&'a std::sync::atomic::AtomicBool);
+            impl Drop for End<'_> {
+                fn drop(&mut self) {
+                    self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+            let _end = End(&done);
+            for round in 0..rounds {
+                let (name, stored) = [("one", &images[0]), ("two", &images[1])][round % 2];
+                registry.name_it("churn", "1", &stored.manifest);
+                let tag = registry.name("churn:1");
+                rig.ok(&format!("pull -q {tag}"));
+                assert_eq!(image(rig, &tag)["Id"], stored.config.as_str(), "round {round}");
+                assert_eq!(rig.ok(&format!("run --rm {tag} cat which")), name, "round {round}");
+            }
+        });
+    });
+}
+
+#[test]
+fn no_more_is_fetched_at_once_than_allowed() {
+    for (flags, bound) in [(&["--max-concurrent-downloads", "1"][..], 1), (&[], 3)] {
+        let registry = Registry::start();
+        let layers: Vec<Vec<u8>> =
+            ["one", "two", "three", "four", "five"].iter().map(|name| large(name, 20 << 10)).collect();
+        let packed: Vec<(&[u8], Packing)> = layers.iter().map(|layer| (&layer[..], Packing::Tar)).collect();
+        let stored = registry.image("many", "1", &packed);
+        stored.layers.iter().for_each(|layer| registry.give(layer, Manner::Hold(1 << 10)));
+        let asked = || stored.layers.iter().filter(|layer| registry.asked(layer) > 0).count();
+        Rig::run(Client::Minke, flags, |rig| {
+            let pull = rig.spawn(&format!("pull -q {}", registry.name("many:1")));
+            within(30, "as many are asked for as may be", || (asked() >= bound).then_some(()));
+            for _ in 0..20 {
+                rig.get("/info");
+                assert_eq!(asked(), bound, "{flags:?}");
+            }
+            registry.release();
+            let output = pull.finish(minke_e2e::deadline::seconds(60));
+            assert_eq!((output.code, asked()), (0, 5), "{}", output.stderr);
+        });
+    }
+}
+
 #[test]
 fn wrong_and_torn_blobs_are_noticed_and_leave_nothing() {
     let registry = Registry::start();
