@@ -212,8 +212,15 @@ async fn registries_of_each_kind_are_understood() {
     // Amazon: a password, and redirects to its store.
     let stand = Stand::new(Access::Basic(Users::from([("AWS".into(), "long".into())])), None).await;
     let repository = repository_of(settings(), &stand.host(), "app", user("AWS", "long"));
-    let (digest, _) = push(&repository, "1", &noise(10)).await;
+    let (digest, layer) = push(&repository, "1", &noise(10)).await;
     repository.manifest(&TagOrDigest::Digest(digest)).await.unwrap();
+    let store = Stand::open().await;
+    push(&crate::setup::repository(&store, "bucket"), "1", &noise(10)).await;
+    let to = format!("http://{}/v2/bucket/blobs/{layer}?X-Amz-Expires=3600", store.host());
+    stand.fault("GET", "/blobs/", 1, Fault::Answer(307, vec![("location", to)], String::new()));
+    assert_eq!(blob(&repository, &layer, 10).await.unwrap(), noise(10));
+    let asked: Vec<_> = store.seen().into_iter().filter(|seen| seen.target.contains("X-Amz")).collect();
+    assert!(asked.len() == 1 && asked[0].authorization.is_empty(), "{asked:?}");
 }
 
 #[tokio::test]
