@@ -57,13 +57,18 @@ pub fn program(name: &str, peer: &str) -> PathBuf {
 
 /// Lets a command find the libraries of a program that [`program`] gave: the packages' own, where it is from them.
 pub fn with_libraries(command: &mut Command, program: &Path) {
+    command.envs(libraries(program).map(|folder| ("LD_LIBRARY_PATH", folder)));
+}
+
+/// Returns where the libraries of a program are that the packages brought.
+pub fn libraries(program: &Path) -> Option<PathBuf> {
     let usr = target().join("peers/usr");
-    if program.starts_with(&usr) {
-        let folders = std::fs::read_dir(usr.join("lib")).into_iter().flatten().flatten();
-        let own =
-            folders.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("-linux-gnu"));
-        command.env("LD_LIBRARY_PATH", own.unwrap_or_else(|| usr.join("lib")));
+    if !program.starts_with(&usr) {
+        return None;
     }
+    let folders = std::fs::read_dir(usr.join("lib")).into_iter().flatten().flatten();
+    let own = folders.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+    Some(own.unwrap_or_else(|| usr.join("lib")))
 }
 
 /// Returns the docker client: `MINKE_E2E_DOCKER`, else the one of the PATH or of the packages.

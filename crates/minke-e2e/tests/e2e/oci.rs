@@ -253,8 +253,9 @@ fn interfaces_of_the_host_are_moved_in() {
     }
     let ip = peers::program("ip", "docker");
     let cards = format!(
-        "ip() {{ {} \"$@\"; }}; ip link add card0 type veth peer name card1; ip link set card0 up; ip link set card1 up; \
+        "ip() {{ LD_LIBRARY_PATH={} {} \"$@\"; }}; ip link add card0 type veth peer name card1; ip link set card0 up; ip link set card1 up; \
          ip addr add 10.221.0.1/24 dev card0; ip addr add fd00:221::1/64 nodad dev card0",
+        peers::libraries(&ip).unwrap_or_default().display(),
         ip.display()
     );
     let devices = |devices: Value, change: &dyn Fn(&mut Value)| {

@@ -8,12 +8,14 @@ use minke_e2e::{Client, Rig};
 fn works(rig: &Rig) {
     assert_eq!(rig.with_input("run --rm -i busybox cat", b"hello").text(), "hello");
     rig.ok("run -d --name one busybox sh -c 'echo kept >/file; sleep 100000'");
-    assert_eq!(rig.ok("exec one sh -c 'while [ ! -e /file ]; do sleep 0.01; done; cat /file'"), "kept");
+    let read = "exec one sh -c 'while [ ! -s /file ]; do sleep 0.01; done; cat /file'";
+    assert_eq!(rig.ok(read), "kept");
     rig.kill_engine();
     rig.start_engine();
     assert_eq!(rig.ok("exec one cat /file"), "kept");
+    // Which writes it anew.
     rig.ok("restart -t 0 one");
-    assert_eq!(rig.ok("exec one cat /file"), "kept");
+    assert_eq!(rig.ok(read), "kept");
     rig.ok("rm -f one");
 }
 

@@ -70,7 +70,7 @@ const CHAINS: &[&str] = &["--firewall-backend=iptables"];
 
 const BACKENDS: [Backend; 3] = [
     Backend { title: "By nftables, as it comes", flags: &[], like: 0, published: [true, false, true] },
-    Backend { title: "`firewall-backend: iptables`", flags: CHAINS, like: 0, published: [true; 3] },
+    Backend { title: "`firewall-backend: iptables`", flags: CHAINS, like: 0, published: [true, false, true] },
     Backend { title: "`iptables: false`", flags: PLAIN, like: 1, published: [true, false, true] },
 ];
 

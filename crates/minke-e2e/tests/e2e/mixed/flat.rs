@@ -8,10 +8,10 @@ use minke_e2e::{Rig, process};
 /// and go, and are counted in parts while other engines run it.
 const ENGINE_KIB: u64 = 2048;
 
-/// The same of a container's shim.
-const SHIM_KIB: u64 = 64;
+/// The same of a container's shim: what it lets go of comes back at its next work.
+const SHIM_KIB: u64 = 128;
 
-/// How many descriptors are opened at the first need and kept, or are just being opened for a spare network namespace.
+/// How many descriptors of an engine are opened at the first need and kept, or are just being opened for a spare network namespace.
 const SOME: usize = 4;
 
 /// The container that lives from the beginning to the end.
@@ -60,15 +60,16 @@ impl Idle {
         Self::now(rig)
     }
 
-    /// Looks again, once hardly more descriptors and no more threads are there than at first: a thread that waits for work ends after ten seconds.
+    /// Looks again, once hardly more descriptors and no more threads are there than at first: a thread that waits for work ends after
+    /// ten seconds.
     pub fn again(self, rig: &Rig) -> Self {
         let end = Instant::now() + Duration::from_secs(60);
-        let no_more = |now: Held, first: Held| {
-            now.descriptors <= first.descriptors + SOME && now.threads <= first.threads
+        let no_more = |now: Held, first: Held, some: usize| {
+            now.descriptors <= first.descriptors + some && now.threads <= first.threads
         };
         loop {
             let now = Self::now(rig);
-            if no_more(now.engine, self.engine) && no_more(now.shim, self.shim) {
+            if no_more(now.engine, self.engine, SOME) && no_more(now.shim, self.shim, 0) {
                 return now;
             }
             assert!(
