@@ -1,5 +1,7 @@
 //! The tables of the older iptables, which tells nobody of a change: where there are such, they are looked at from time to time.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use minke_sys::xtables::Xtables;
 use rustix::time::Timespec;
 
@@ -28,7 +30,7 @@ impl Legacy {
         if !self.watched {
             return false;
         }
-        let mut hash = Hash::default();
+        let mut hash = DefaultHasher::new();
         for (socket, (names, v6)) in self.sockets.iter_mut().zip(names.iter().zip([false, true])) {
             for name in names.lines() {
                 if socket.is_none() {
@@ -36,11 +38,12 @@ impl Legacy {
                 }
                 let entries =
                     socket.as_ref().and_then(|socket| socket.entries(name).ok()).unwrap_or_default();
-                hash.add(name.as_bytes());
+                hash.write(name.as_bytes());
                 add(&mut hash, &entries, v6);
             }
         }
-        std::mem::replace(&mut self.seen, hash.0) != hash.0
+        let now = hash.finish();
+        std::mem::replace(&mut self.seen, now) != now
     }
 }
 
@@ -60,32 +63,15 @@ struct Form {
 const V4: Form = Form { length: 90, counts: 92..112 };
 const V6: Form = Form { length: 142, counts: 144..168 };
 
-fn add(hash: &mut Hash, entries: &[u8], v6: bool) {
+fn add(hash: &mut DefaultHasher, entries: &[u8], v6: bool) {
     let form = if v6 { &V6 } else { &V4 };
     let mut rest = entries;
     while let Some(length) = rest.get(form.length..form.length + 2) {
         let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
         let Some(entry) = rest.get(..length).filter(|entry| entry.len() >= form.counts.end) else { break };
-        hash.add(&entry[..form.counts.start]);
-        hash.add(&entry[form.counts.end..]);
+        hash.write(&entry[..form.counts.start]);
+        hash.write(&entry[form.counts.end..]);
         rest = &rest[length..];
-    }
-}
-
-/// FNV-1a.
-struct Hash(u64);
-
-impl Default for Hash {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hash {
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
     }
 }
 
@@ -104,9 +90,9 @@ mod tests {
     #[test]
     fn what_is_counted_is_no_change_and_another_verdict_is() {
         let hash = |entries: &[u8]| {
-            let mut hash = Hash::default();
+            let mut hash = DefaultHasher::new();
             add(&mut hash, entries, false);
-            hash.0
+            hash.finish()
         };
         assert_eq!(hash(&entry(0, 1)), hash(&entry(7, 1)));
         assert_ne!(hash(&entry(0, 1)), hash(&entry(0, 2)));
