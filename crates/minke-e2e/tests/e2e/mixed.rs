@@ -480,7 +480,7 @@ fn everything_at_once_for_two_minutes() {
         let calm = play(rig, seed ^ 0x2222, length * 2 / 9, false);
         let last = first.again(rig);
         eprintln!("then: {warm_up}; {calm}\n  first {first:?}\n  warm {warm:?}\n  last {last:?}");
-        warm.has_not_grown(last);
+        warm.has_not_grown(first, last);
         old::is_well(rig);
         let operations = wild.operations + warm_up.operations + calm.operations;
         assert!(operations > 30, "{operations} operations only");
